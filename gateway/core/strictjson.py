@@ -1,0 +1,82 @@
+"""
+JSON that can be read in one way only.
+
+A gateway that decides by a body and forwards its bytes must read what the upstream will read. So a repeated key,
+which parsers resolve differently, is refused, and so is what is not JSON at all: NaN, a byte order mark, bytes
+that are not UTF-8. Nothing else is judged.
+"""
+
+import json
+from typing import NoReturn
+
+MAX_DEPTH = 128
+"""Nesting of objects and arrays; OpenAI's deepest requests (tool schemas) stay far below."""
+
+
+class InvalidJsonError(ValueError):
+    """The bytes are not JSON, or nested too deeply. The message says why, without quoting them."""
+
+
+class RepeatedKeyError(ValueError):
+    """An object has a key twice."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def loads(data: bytes) -> object:
+    """
+    The value that the bytes stand for.
+
+    Raises:
+        InvalidJsonError: not JSON.
+        RepeatedKeyError: an object anywhere in it repeats a key.
+    """
+    try:
+        value: object = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+    except RepeatedKeyError:
+        raise
+    except UnicodeDecodeError as error:
+        raise InvalidJsonError(f"it is not valid UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise InvalidJsonError(f"{error.msg} (line {error.lineno}, column {error.colno})") from None
+    except RecursionError:
+        raise InvalidJsonError(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:
+        raise InvalidJsonError(str(error)) from None
+    if _deeper_than(value, MAX_DEPTH):
+        raise InvalidJsonError(f"it is nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise RepeatedKeyError(key)
+            seen.add(key)
+    return result
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise InvalidJsonError(f"{name} is not JSON")
+
+
+def _deeper_than(value: object, limit: int) -> bool:
+    level: list[object] = [value]
+    for _ in range(limit):
+        below: list[object] = []
+        for one in level:
+            if isinstance(one, dict):
+                below.extend(one.values())
+            elif isinstance(one, list):
+                below.extend(one)
+        level = [one for one in below if isinstance(one, dict | list)]
+        if not level:
+            return False
+    return True
