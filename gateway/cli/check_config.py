@@ -1,0 +1,106 @@
+"""
+`imagegate check-config`: is this configuration good, and what does it say?
+
+Not here: what is good (gateway.settings, gateway.catalog).
+"""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from gateway.catalog import CatalogError
+from gateway.catalog import load as load_catalog
+from gateway.settings import ConfigError, Fault, Settings, config_path, load, report_faults, waits_for
+
+_EXAMPLE: Final = """\b
+Example:
+  imagegate check-config --config imagegate.toml"""
+
+
+@click.command("check-config", epilog=_EXAMPLE)
+@click.option(
+    "--config",
+    "flag",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The configuration file. Default: the one that IMAGEGATE_CONFIG names, else the environment only.",
+)
+def check_config(flag: Path | None) -> None:
+    """
+    Read the configuration and say whether it is good.
+
+    Every fault is reported at once, with file, key and what to do. Nothing is started and nobody is asked.
+    Exit code 0: good. 2: there are faults.
+    """
+    path = config_path(flag)
+    try:
+        settings = load(path)
+    except ConfigError as error:
+        faults = error.faults + overlay_faults(error.overlay)
+        click.echo(report_faults(ConfigError(faults, path=path)), err=True)
+        raise SystemExit(2) from None
+    if faults := overlay_faults(settings.catalog.path):
+        click.echo(report_faults(ConfigError(faults, path=path)), err=True)
+        raise SystemExit(2)
+    click.echo(summary(settings, path))
+
+
+def overlay_faults(overlay: Path | None) -> tuple[Fault, ...]:
+    """What is wrong with the catalogue overlay; nothing where there is none."""
+    if overlay is None:
+        return ()
+    try:
+        load_catalog(overlay)
+    except CatalogError as error:
+        return tuple(
+            Fault(str(overlay), "", sentence.removeprefix(f"{overlay}: "), "") for sentence in error.faults
+        )
+    return ()
+
+
+def summary(settings: Settings, path: Path | None) -> str:
+    """What the configuration says, in a dozen lines for a terminal; no secrets."""
+    source = str(path) if path is not None else "The environment (there is no configuration file)"
+    lines = [f"OK: {source} is a good configuration.", ""]
+    lines += [f"  {label:<11}{text}" for label, text in _facts(settings)]
+    waiting = settings.unbuilt()
+    if waiting:
+        width = max(map(len, waiting))
+        lines += ["", "Read and checked, but not in force: this version does not have these parts yet."]
+        lines += [f"  {name:<{width}}  waits for {waits_for(name)}" for name in waiting]
+    return "\n".join(lines)
+
+
+def _facts(settings: Settings) -> list[tuple[str, str]]:
+    upstream, teams, keys = settings.upstream, settings.teams, settings.keys
+    accounts = (
+        f"a pool of {_count(len(upstream.credentials), 'credential')}"
+        if upstream.credentials
+        else "one credential"
+    )
+    scopes = (
+        len(settings.org.limits),
+        sum(len(team.limits) for team in teams),
+        sum(len(key.limits) for key in keys),
+    )
+    limits = "none" if not any(scopes) else "{} on the organisation, {} on teams, {} on keys".format(*scopes)
+    tenants = f"{_count(len(teams), 'team')}, {_count(len(keys), 'key')}"
+    if not keys:
+        tenants += "; every call is answered 401 until there is a [[key]]"
+    return [
+        ("listens on", f"http://{_host(settings.server.host)}:{settings.server.port}"),
+        ("operators", f"http://{_host(settings.ops.host)}:{settings.ops.port}"),
+        ("upstream", f"{upstream.base_url} ({accounts})"),
+        ("tenants", tenants),
+        ("limits", limits),
+        ("catalogue", f"ours, with {settings.catalog.path} over it" if settings.catalog.path else "ours"),
+    ]
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

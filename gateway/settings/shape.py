@@ -1,0 +1,123 @@
+"""
+The schema seen from outside: which names there are, and what belongs where.
+
+A place is a path of names as they stand in the file, with positions in lists: `("key", 0, "team")`.
+"""
+
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from gateway.settings.schema import AllowSettings, Settings
+
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """
+    What belongs at a place.
+
+    Attributes:
+        kind: one value, a list of values, a table, or a list of tables.
+        model: of a table or of each table in the list; else None.
+        field: of the setting; None for an item of a list.
+        type: of a value, the Python type it becomes; of a list, its items' type.
+    """
+
+    kind: Literal["value", "list", "table", "tables"]
+    model: type[BaseModel] | None
+    field: FieldInfo | None
+    type: object
+
+    @property
+    def has_default(self) -> bool:
+        """Whether the setting may be left out and then has a value that can be written down."""
+        return self.field is not None and not self.field.is_required() and self.field.default is not None
+
+
+ROOT = Node("table", Settings, None, Settings)
+
+
+def node_at(place: Place) -> Node | None:
+    """What belongs at a place; None if the schema has no such place."""
+    node = ROOT
+    for step in place:
+        if isinstance(step, int):
+            if node.kind not in {"list", "tables"}:
+                return None
+            node = Node("table" if node.kind == "tables" else "value", node.model, None, node.type)
+        else:
+            field = _fields(node).get(step) if node.kind == "table" else None
+            if field is None:
+                return None
+            node = _node(field.annotation, field)
+    return node
+
+
+def names_in(place: Place) -> tuple[str, ...]:
+    """The names that a table may hold, in the order of the schema; nothing where no table belongs."""
+    node = node_at(place)
+    return tuple(_fields(node)) if node is not None and node.kind == "table" else ()
+
+
+def setting_names() -> tuple[str, ...]:
+    """Every setting by its dotted name, such as `server.port`, `upstream.credential.weight`, `key.allow`."""
+    return tuple(".".join(path) for path in _leaves(ROOT) if _is_setting(path))
+
+
+def variables() -> dict[str, tuple[str, ...]]:
+    """The environment variables that are settings -> their places. Lists of tables are one variable each."""
+    reachable = dict.fromkeys(_leaves(ROOT, lists=False))
+    return {"IMAGEGATE_" + "__".join(path).upper(): path for path in reachable}
+
+
+def default_of(name: str) -> object:
+    """What a setting, by its dotted name, is without being given; None for nothing."""
+    node = ROOT
+    for step in name.split("."):
+        field = _fields(node)[step]
+        node = _node(field.annotation, field)
+    return None if node.field is None or node.field.is_required() else node.field.default
+
+
+def _leaves(node: Node, path: tuple[str, ...] = (), *, lists: bool = True) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, field in _fields(node).items():
+        child, place = _node(field.annotation, field), (*path, name)
+        if child.kind in {"value", "list"}:
+            found.append(place)
+        elif child.kind == "tables":
+            found += _leaves(child, place) if lists else [place]
+        else:
+            found += [place] if child.model is AllowSettings else []
+            found += _leaves(child, place, lists=lists)
+    return found
+
+
+def _is_setting(path: tuple[str, ...]) -> bool:
+    """`org.allow` is the setting; `org.allow.models` is a part of it."""
+    return "allow" not in path[:-1]
+
+
+def _fields(node: Node) -> dict[str, FieldInfo]:
+    if node.model is None:
+        return {}
+    return {field.alias or attribute: field for attribute, field in node.model.model_fields.items()}
+
+
+def _node(annotation: object, field: FieldInfo | None) -> Node:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _node(arguments[0], field)
+    if origin in {Union, UnionType}:
+        return _node(next(one for one in arguments if one is not type(None)), field)
+    if origin is tuple:
+        item = _node(arguments[0], None)
+        return Node("tables" if item.model is not None else "list", item.model, field, item.type)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return Node("table", annotation, field, annotation)
+    return Node("value", None, field, annotation)

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+from gateway.settings import Settings, default_of, load, setting_names
+from tests.support.config import PAID, load_text
+
+HONOURED = (
+    PAID
+    + """
+max_connections = 10
+transport = "httpx2"
+[server]
+port = 9000
+workers = 2
+max_body_bytes = 1000
+[ops]
+port = 9001
+[org]
+id = "acme"
+allow = { max_n = 2 }
+[[team]]
+id = "a"
+name = "A"
+[[key]]
+id = "k"
+team = "a"
+secret = "sk-k"
+expires_at = 2030-01-01T00:00:00Z
+[log]
+level = "debug"
+"""
+)
+
+
+def test_settings_that_work_already_are_not_named(tmp_path: Path) -> None:
+    assert load_text(tmp_path, HONOURED).unbuilt() == ()
+
+
+def test_settings_that_wait_for_their_part_are_named_once_even_at_their_default(tmp_path: Path) -> None:
+    text = HONOURED + '[store]\nurl = "sqlite:///data"\n[metrics]\nenabled = true\n'
+    text += '[[team]]\nid = "b"\nlimits = ["1 image per day"]\n[[team]]\nid = "c"\nlimits = []\n'
+
+    unbuilt = load_text(
+        tmp_path, text, {"IMAGEGATE_CACHE__TTL_S": "60", "IMAGEGATE_ORG__LIMITS": "[]"}
+    ).unbuilt()
+
+    assert unbuilt == ("store.url", "cache.ttl_s", "org.limits", "team.limits", "metrics.enabled")
+
+
+def test_a_value_can_wait_where_another_works() -> None:
+    environ = {"OPENAI_API_KEY": "sk", "IMAGEGATE_UPSTREAM__TRANSPORT": "fast"}
+
+    assert load(None, environ).unbuilt() == ("upstream.transport",)
+
+
+def test_nothing_given_is_nothing_unbuilt() -> None:
+    assert load(None, {"OPENAI_API_KEY": "sk"}).unbuilt() == ()
+
+
+def test_defaults_are_good_settings() -> None:
+    """Defaults are not validated by pydantic; read back as values they are."""
+    defaults = {name: default_of(name) for name in setting_names() if not name.startswith(("team", "key"))}
+    given = {name: value for name, value in defaults.items() if isinstance(value, str | int | float)}
+
+    read = load(None, {"OPENAI_API_KEY": "sk"}, {k: v for k, v in given.items() if "credential" not in k})
+
+    assert read == Settings.model_validate({"upstream": {"api_key": "sk"}})
