@@ -1,0 +1,111 @@
+"""Who is introduced to whom: the only file that chooses implementations."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from gateway.adapters import log
+from gateway.adapters.clock import SystemClock
+from gateway.adapters.ids import TimeOrderedIds
+from gateway.adapters.keyfile import FileKeys
+from gateway.adapters.upstream import Account, Httpx2Upstream, Timeouts
+from gateway.catalog import load as load_catalog
+from gateway.core.admission import DefaultModels
+from gateway.core.catalog import Catalog
+from gateway.core.credentials import Credential
+from gateway.core.principal import Allow, Principal, Scope, digest_of
+from gateway.flow.pipeline import Pipeline, Rules
+from gateway.settings import AllowSettings, Settings, UpstreamSettings
+from gateway.web import ops
+from gateway.web.listeners import Listeners
+from gateway.web.proxy import Proxy
+
+ONLY_CREDENTIAL = "default"
+"""The name of `upstream.api_key` where there is no pool."""
+_IMAGE_ROUTES = ("images.generations", "images.edits", "images.variations")
+
+
+def build(settings: Settings, ops_port: int) -> ASGIApp:
+    """
+    The application of one worker process, both listeners.
+
+    Args:
+        settings: what the operator wants.
+        ops_port: the port that the operator's socket is bound to.
+    """
+    log.configure(settings.log.level, settings.log.format)
+    clock = SystemClock()
+    upstream = _upstream(settings.upstream)
+    pipeline = Pipeline(
+        rules=_rules(settings, load_catalog(settings.catalog.path)),
+        clock=clock,
+        keys=FileKeys(_holders(settings)),
+        upstream=upstream,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await upstream.aclose()
+
+    proxy = Proxy(pipeline, clock, TimeOrderedIds(clock.now))
+    return Listeners(proxy, ops.build(clock, lifespan), ops_port)
+
+
+def _upstream(settings: UpstreamSettings) -> Httpx2Upstream:
+    accounts = {
+        one.name: Account(one.api_key.get_secret_value(), one.organization, one.project)
+        for one in settings.credentials
+    }
+    if settings.api_key is not None:
+        accounts[ONLY_CREDENTIAL] = Account(settings.api_key.get_secret_value())
+    return Httpx2Upstream(
+        settings.base_url,
+        accounts,
+        timeouts=Timeouts(connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s),
+        max_connections=settings.max_connections,
+        proxy=None if settings.proxy is None else settings.proxy.get_secret_value(),
+        ca_file=settings.ca_file,
+    )
+
+
+def _rules(settings: Settings, catalog: Catalog) -> Rules:
+    upstream = settings.upstream
+    named = ((route, catalog.default_model(route)) for route in _IMAGE_ROUTES)
+    return Rules(
+        max_body_bytes=settings.server.max_body_bytes,
+        retries=upstream.retries,
+        sandbox=upstream.sandbox,
+        credentials=tuple(Credential(one.name, one.weight) for one in upstream.credentials)
+        or (Credential(ONLY_CREDENTIAL),),
+        default_models=DefaultModels(
+            {route: model for route, model in named if model is not None}, catalog.default_tool_model
+        ),
+    )
+
+
+def _holders(settings: Settings) -> dict[bytes, Principal]:
+    org = Scope("org", settings.org.id, _allow(settings.org.allow))
+    teams = {team.id: Scope("team", team.id, _allow(team.allow)) for team in settings.teams}
+    holders = {}
+    for key in settings.keys:
+        digest = (
+            digest_of(key.secret.get_secret_value())
+            if key.secret is not None
+            else bytes.fromhex(key.secret_sha256 or "")
+        )
+        holders[digest] = Principal(
+            org,
+            teams[key.team],
+            Scope("key", key.id, _allow(key.allow)),
+            None if key.expires_at is None else key.expires_at.timestamp(),
+        )
+    return holders
+
+
+def _allow(settings: AllowSettings) -> Allow:
+    return Allow(**settings.model_dump())

@@ -1,0 +1,72 @@
+"""The table that tells what happened, a row for each call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+# Wide enough for the table and for a file's name and time, narrow enough for half a screen.
+WIDTH: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """
+    One call as it went.
+
+    Args:
+        tokens: output image tokens; None where the model is billed by picture.
+        seconds: from the call to its last byte.
+        faults: what was wrong with it, one sentence each; nothing if it worked.
+    """
+
+    name: str
+    model: str
+    images: int
+    partials: int
+    tokens: int | None
+    seconds: float
+    faults: tuple[str, ...] = ()
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The calls, and their totals in the last line."""
+    found = Table(box=SIMPLE_HEAD, show_footer=True, header_style="bold", footer_style="bold", pad_edge=False)
+    worked = sum(not row.faults for row in rows)
+    found.add_column("", footer="")
+    found.add_column("call", footer=f"{worked} of {len(rows)} worked")
+    found.add_column("model", footer="")
+    for title, total in (
+        ("images", str(sum(row.images for row in rows))),
+        ("partials", str(sum(row.partials for row in rows))),
+        ("output image tokens", _grouped(total_tokens(rows))),
+        ("time", _time(sum(row.seconds for row in rows))),
+    ):
+        found.add_column(title, footer=total, justify="right", no_wrap=True)
+    for row in rows:
+        found.add_row(
+            Text("✗", "bold red") if row.faults else Text("✓", "green"),
+            Text(row.name),
+            Text(row.model, "cyan"),
+            str(row.images),
+            str(row.partials) if row.partials else Text("–", "dim"),
+            Text("per image", "dim") if row.tokens is None else _grouped(row.tokens),
+            _time(row.seconds),
+        )
+    return found
+
+
+def total_tokens(rows: Sequence[Row]) -> int:
+    """Output image tokens of all calls."""
+    return sum(row.tokens or 0 for row in rows)
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s"

@@ -1,0 +1,176 @@
+"""
+A sandbox and a gateway in front of it, as processes of their own on free ports of the loopback.
+
+Rules of this file:
+- Whatever ends the block (its end, an error, Ctrl-C, SIGTERM), both are stopped, by their process id, and waited for.
+- They listen to nobody else's settings: a shell with IMAGEGATE_UPSTREAM__BASE_URL set would spend real money.
+- What they need and leave lies in a temporary folder, gone with them.
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Final, NoReturn
+
+import click
+import httpx2
+
+from gateway.settings.sources import environment
+
+KEY: Final = "sk-demo"
+# Importing everything takes 2 seconds where it is slow; 30 mean that something is wrong.
+_START_S: Final = 30.0
+_STOP_S: Final = 10.0
+_SHOWN_LINES: Final = 30
+_CONFIG: Final = """\
+[server]
+drain_timeout_s = 1
+
+[ops]
+port = 0
+
+[upstream]
+base_url = "{sandbox}/v1"
+api_key = "sk-sandbox"
+sandbox = true
+
+[[team]]
+id = "demo"
+
+[[key]]
+id = "demo"
+team = "demo"
+secret = "{key}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process of ours that listens. `url` has no path."""
+
+    name: str
+    url: str
+    log: Path
+
+    def last_words(self) -> str:
+        """The end of what it wrote to stderr."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-_SHOWN_LINES:])
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both processes, ready."""
+
+    sandbox: Child
+    gateway: Child
+
+    @property
+    def base_url(self) -> str:
+        """What an SDK is told."""
+        return f"{self.gateway.url}/v1"
+
+
+@contextmanager
+def running(speed: float) -> Iterator[Pair]:
+    """
+    Both of them, until the block ends.
+
+    Args:
+        speed: the sandbox's: how many times faster than a real generation, 0 never waits.
+
+    Raises:
+        click.ClickException: one of them did not start; the message has what it wrote.
+    """
+    with TemporaryDirectory(prefix="imagegate-demo-") as name, _ending_by_signal():
+        folder = Path(name)
+        with _child("sandbox", "--speed", str(speed), folder=folder) as sandbox:
+            config = folder / "demo.toml"
+            config.write_text(_CONFIG.format(sandbox=sandbox.url, key=KEY), encoding="utf-8")
+            with _child("serve", "--config", str(config), folder=folder) as gateway:
+                _ready(gateway, "/readyz")
+                _ready(sandbox, "/_sandbox/invoice")
+                yield Pair(sandbox, gateway)
+
+
+@contextmanager
+def _child(command: str, *arguments: str, folder: Path) -> Iterator[Child]:
+    log = folder / f"{command}.log"
+    clean = {name: value for name, value in environment().items() if not name.startswith("IMAGEGATE_")}
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            [sys.executable, "-m", "gateway", command, "--port", "0", *arguments],
+            cwd=folder,
+            env=clean,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Child(command, _address(command, process, log), log)
+        finally:
+            _stop(process)
+
+
+def _address(command: str, process: "subprocess.Popen[str]", log: Path) -> str:
+    """The first address on the first line that tells where it listens."""
+    # A process that neither speaks nor ends is ended, and that ends the reading below.
+    too_late = threading.Timer(_START_S, process.kill)
+    too_late.start()
+    try:
+        for line in process.stdout or ():
+            words = line.split()
+            if "listens" in words:
+                return next(word for word in words if word.startswith("http://"))
+    finally:
+        too_late.cancel()
+    raise _not_started(Child(command, "", log))
+
+
+def _ready(child: Child, path: str) -> None:
+    try:
+        httpx2.get(f"{child.url}{path}", trust_env=False, timeout=_START_S).raise_for_status()
+    except httpx2.HTTPError:
+        raise _not_started(child) from None
+
+
+def _not_started(child: Child) -> click.ClickException:
+    return click.ClickException(
+        f"`imagegate {child.name}` did not start within {_START_S:.0f} seconds. "
+        f"What it wrote:\n{child.last_words() or '(nothing)'}"
+    )
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _ending_by_signal() -> Iterator[None]:
+    """While inside, SIGTERM ends the block as Ctrl-C does, instead of leaving the processes behind."""
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    # 128 + the signal's number: how shells tell such an end.
+    raise SystemExit(128 + number)

@@ -1,0 +1,147 @@
+"""
+The body, read whole before anything goes up: what is not allowed must not reach the upstream.
+
+The pieces are kept as they came and go up unchanged; a reader runs beside them.
+"""
+
+from dataclasses import dataclass
+
+from gateway.core import strictjson
+from gateway.core.call import FORM_FIELDS, Call, read_form, read_json
+from gateway.core.errors import Code, Refusal, Refused, quoted
+from gateway.core.headers import first
+from gateway.core.multipart import (
+    FormReader,
+    InvalidMultipartError,
+    RepeatedFieldError,
+    boundary_of,
+)
+from gateway.core.routes import Body, Match
+from gateway.flow.exchange import Arrival, Client
+
+_JSON = b"application/json"
+_FORM = b"multipart/form-data"
+_UTF8 = frozenset({b"", b"utf-8", b"utf8"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A call, and the body that goes up for it."""
+
+    call: Call
+    body: tuple[bytes, ...] | None
+
+
+async def parse(arrival: Arrival, match: Match, client: Client, *, max_body_bytes: int) -> Parsed:
+    """
+    Read the body and what it asks for.
+
+    Raises:
+        Refused: 400 (unreadable, repeated or mistyped fields), 413 (longer than `max_body_bytes`).
+        ClientGoneError: the client left while sending.
+    """
+    kind = _kind(arrival, match)
+    announced = first(arrival.headers, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > max_body_bytes:
+        raise Refused(_too_large(max_body_bytes))
+    reader = _form_reader(arrival) if kind is Body.FORM else None
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in client.body():
+        size += len(piece)
+        if size > max_body_bytes:
+            raise Refused(_too_large(max_body_bytes))
+        if kind is Body.NONE:
+            continue
+        pieces.append(piece)
+        if reader is not None:
+            _feed(reader, piece)
+    if kind is Body.NONE:
+        return Parsed(Call(match), None)
+    body = tuple(pieces)
+    if reader is not None:
+        return Parsed(_read_form(match, reader), body)
+    if kind is Body.JSON:
+        return Parsed(_read_json(match, b"".join(body)), body)
+    return Parsed(Call(match, names_ids=True), body or None)
+
+
+def _kind(arrival: Arrival, match: Match) -> Body:
+    """How to read the body: by the route, and by the Content-Type where the route leaves a choice."""
+    wanted = match.route.body
+    if wanted in {Body.NONE, Body.OPAQUE}:
+        return wanted
+    content_type = first(arrival.headers, b"content-type") or b""
+    media_type, _, parameters = content_type.partition(b";")
+    given = media_type.strip().lower()
+    if given == _JSON and wanted in {Body.JSON, Body.JSON_OR_FORM}:
+        charset = parameters.strip().lower().removeprefix(b"charset=").strip(b'"')
+        if charset not in _UTF8:
+            message = f"The body must be UTF-8; the Content-Type says {quoted(_latin(content_type))}."
+            raise Refused(Refusal(Code.INVALID_JSON, message))
+        return Body.JSON
+    if given == _FORM and wanted in {Body.FORM, Body.JSON_OR_FORM}:
+        return Body.FORM
+    code = Code.INVALID_JSON if wanted is Body.JSON else Code.INVALID_MULTIPART
+    choice = {
+        Body.JSON: "application/json",
+        Body.FORM: "multipart/form-data",
+        Body.JSON_OR_FORM: "multipart/form-data or application/json",
+    }[wanted]
+    said = quoted(_latin(content_type)) if content_type else "none"
+    raise Refused(Refusal(code, f"This route takes a Content-Type of {choice}; yours is {said}."))
+
+
+def _form_reader(arrival: Arrival) -> FormReader:
+    try:
+        return FormReader(boundary_of(first(arrival.headers, b"content-type") or b""), FORM_FIELDS)
+    except InvalidMultipartError as error:
+        raise Refused(_not_multipart(error)) from None
+
+
+def _feed(reader: FormReader, piece: bytes) -> None:
+    try:
+        reader.feed(piece)
+    except InvalidMultipartError as error:
+        raise Refused(_not_multipart(error)) from None
+    except RepeatedFieldError as error:
+        raise Refused(_repeated(error.name)) from None
+
+
+def _read_form(match: Match, reader: FormReader) -> Call:
+    try:
+        form = reader.close()
+    except InvalidMultipartError as error:
+        raise Refused(_not_multipart(error)) from None
+    return read_form(match, form)
+
+
+def _read_json(match: Match, body: bytes) -> Call:
+    try:
+        value = strictjson.loads(body)
+    except strictjson.InvalidJsonError as error:
+        message = f"We could not parse the JSON body of your request: {error}."
+        raise Refused(Refusal(Code.INVALID_JSON, message)) from None
+    except strictjson.RepeatedKeyError as error:
+        raise Refused(_repeated(error.key)) from None
+    return read_json(match, value)
+
+
+def _repeated(name: str) -> Refusal:
+    shown = quoted(name)
+    return Refusal(
+        Code.DUPLICATE_FIELD, f"The field {shown} is there more than once. Send it once.", shown[1:-1]
+    )
+
+
+def _not_multipart(error: InvalidMultipartError) -> Refusal:
+    return Refusal(Code.INVALID_MULTIPART, f"We could not read the multipart body of your request: {error}.")
+
+
+def _too_large(limit: int) -> Refusal:
+    message = f"The request body is larger than this gateway accepts ({limit} bytes, server.max_body_bytes)."
+    return Refusal(Code.REQUEST_TOO_LARGE, message)
+
+
+def _latin(value: bytes) -> str:
+    return value.decode("latin-1")

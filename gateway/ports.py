@@ -1,0 +1,110 @@
+"""
+What we need from outside, and what it must promise.
+
+Protocols, not base classes: an adapter inherits nothing, and mypy checks the fit where it is introduced. Each port
+has one suite of tests under `tests/contracts`, which every adapter of it passes unchanged.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.headers import Header
+from gateway.core.principal import Principal
+
+
+class Clock(Protocol):
+    """Time. Nothing else reads a clock, so that tests can move it."""
+
+    def now(self) -> float:
+        """Epoch seconds."""
+        ...
+
+    def ticks(self) -> float:
+        """Monotonic seconds, for measuring durations."""
+        ...
+
+
+class Ids(Protocol):
+    """Names for requests."""
+
+    def new(self) -> str:
+        """A new id: unique, sortable by the time of its making, `[A-Za-z0-9_]` only."""
+        ...
+
+
+class KeyStore(Protocol):
+    """Who holds which key. Read-only; never sees a secret."""
+
+    async def find(self, digest: bytes) -> Principal | None:
+        """
+        The holder of the key with this digest (`principal.digest_of`), None if there is none.
+
+        Expiry is the caller's to judge: it knows the time.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One request to the upstream. The adapter adds Host, framing, credentials and `accept-encoding: identity`."""
+
+    method: str
+    path: str
+    """Below the base URL, with a leading slash: `/responses/resp_1`."""
+    query: bytes
+    """As received, without the question mark; percent-encoded ASCII."""
+    headers: tuple[Header, ...]
+    body: tuple[bytes, ...] | None
+    """The body's bytes, in pieces as they came; None: no body, and none announced."""
+    credential: str
+    """The name of the credential to use."""
+
+
+class UpstreamReply(Protocol):
+    """An answer whose head has arrived."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[Header]:
+        """As received, in order."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """
+        The body as it comes: no chunk waits for another, none is decoded or cut anew. To be iterated once.
+
+        Raises:
+            UpstreamFailed: BROKEN_OFF, when the body ends before its framing says so, or a read times out.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Free the connection; at any time, more than once, under cancellation too."""
+        ...
+
+
+class Upstream(Protocol):
+    """
+    The image API behind us.
+
+    One call makes one attempt: nothing is retried, redirected or decompressed, no cookie is kept. Cancelling
+    `open` or a read frees the connection.
+    """
+
+    async def open(self, request: UpstreamRequest) -> UpstreamReply:
+        """
+        Send the request and wait for the head of its answer, which may be an error: that is an answer too.
+
+        Raises:
+            UpstreamFailed: no answer. Its `sent` is False only if no byte of the request was written.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...

@@ -1,0 +1,108 @@
+"""A gateway in the test's own event loop, under a real uvicorn on a real port."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from gateway.adapters.clock import SystemClock
+from gateway.adapters.ids import TimeOrderedIds
+from gateway.adapters.keyfile import FileKeys
+from gateway.adapters.upstream import Account, Httpx2Upstream, Timeouts
+from gateway.cli.server import config
+from gateway.core.admission import DefaultModels
+from gateway.core.credentials import Credential
+from gateway.core.principal import Allow, Principal, Scope, digest_of
+from gateway.flow.pipeline import Pipeline, Rules
+from gateway.ports import Upstream
+from gateway.web.proxy import Proxy
+from tests.support.raw import PATIENCE_S
+
+KEY = "sk-test"
+DEFAULT_MODELS = DefaultModels({"images.generations": "dall-e-2"}, "gpt-image-2.6-sunburst")
+
+
+@dataclass
+class LiveGateway:
+    """A gateway that listens."""
+
+    port: int
+    server: uvicorn.Server
+
+    @property
+    def connections(self) -> int:
+        """Client connections that are open."""
+        return len(self.server.server_state.connections)
+
+    async def all_closed(self) -> None:
+        """Returns once no client connection is open."""
+        while self.connections:
+            await asyncio.sleep(0)
+
+
+def principal(
+    allow: Allow | None = None, *, team: str = "team", expires_at: float | None = None
+) -> Principal:
+    """The holder of a key, narrowed at its key."""
+    return Principal(
+        Scope("org", "default"), Scope("team", team), Scope("key", "key", allow or Allow()), expires_at
+    )
+
+
+@asynccontextmanager
+async def live_gateway(
+    base_url: str,
+    *,
+    holders: Mapping[str, Principal] | None = None,
+    upstream: Upstream | None = None,
+    timeouts: Timeouts | None = None,
+    max_body_bytes: int = 64 << 20,
+    retries: int = 1,
+    credentials: Sequence[str] = ("default",),
+    sandbox: bool = False,
+) -> AsyncIterator[LiveGateway]:
+    """
+    A gateway in front of `base_url`.
+
+    Args:
+        base_url: of the upstream, with `/v1`.
+        holders: who holds which secret; by default `sk-test` with everything allowed.
+        upstream: instead of one over httpx2.
+    """
+    clock = SystemClock()
+    real = upstream or Httpx2Upstream(
+        base_url,
+        {name: Account(f"sk-up-{name}") for name in credentials},
+        timeouts=timeouts or Timeouts(connect_s=PATIENCE_S, read_s=PATIENCE_S),
+        max_connections=1000,
+    )
+    pipeline = Pipeline(
+        rules=Rules(
+            max_body_bytes=max_body_bytes,
+            retries=retries,
+            sandbox=sandbox,
+            credentials=tuple(Credential(name) for name in credentials),
+            default_models=DEFAULT_MODELS,
+        ),
+        clock=clock,
+        keys=FileKeys({digest_of(secret): who for secret, who in (holders or {KEY: principal()}).items()}),
+        upstream=real,
+    )
+    sock = socket.create_server(("127.0.0.1", 0))
+    settings = config(Proxy(pipeline, clock, TimeOrderedIds(clock.now)))
+    settings.lifespan = "off"
+    settings.loop = "none"
+    server = uvicorn.Server(settings)
+    serving = asyncio.get_running_loop().create_task(server.serve([sock]))
+    try:
+        while not server.started:
+            await asyncio.sleep(0)
+        yield LiveGateway(sock.getsockname()[1], server)
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await serving
+        await real.aclose()

@@ -1,0 +1,54 @@
+"""An upstream that plays a script: the `Upstream` port, in the test's hands."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from gateway.core.errors import UpstreamFailed
+from gateway.core.headers import Header
+from gateway.ports import UpstreamRequest
+
+JSON: tuple[Header, ...] = ((b"content-type", b"application/json"),)
+
+
+@dataclass
+class Reply:
+    """An answer, chunk by chunk; an exception among the chunks is raised in its place, an event waited for."""
+
+    status: int = 200
+    headers: Sequence[Header] = JSON
+    script: Sequence[bytes | asyncio.Event | UpstreamFailed] = ()
+    closed: int = 0
+    read: int = 0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for step in self.script:
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            elif isinstance(step, UpstreamFailed):
+                raise step
+            else:
+                self.read += 1
+                yield step
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@dataclass
+class Scripted:
+    """Plays its answers in order; an exception is raised in place of one, an event waited for."""
+
+    script: list[Reply | UpstreamFailed | asyncio.Event]
+    requests: list[UpstreamRequest] = field(default_factory=list)
+
+    async def open(self, request: UpstreamRequest) -> Reply:
+        self.requests.append(request)
+        while isinstance(step := self.script.pop(0), asyncio.Event):
+            await step.wait()
+        if isinstance(step, UpstreamFailed):
+            raise step
+        return step
+
+    async def aclose(self) -> None:
+        pass
