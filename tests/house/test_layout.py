@@ -1,0 +1,78 @@
+"""Rules about the house that no linter knows."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("core", "flow", "adapters", "web")
+TESTED_ELSEWHERE = {
+    "flow/exchange.py": "values and a protocol, without behaviour",
+    "flow/parse.py": "tests/web/test_proxy.py, over real sockets",
+    "flow/relay.py": "tests/web/test_proxy.py and tests/flow/test_pipeline.py",
+    "flow/identify.py": "tests/flow/test_pipeline.py",
+    "flow/admit.py": "tests/flow/test_pipeline.py",
+    "web/errors.py": "tests/web/test_proxy.py",
+    "web/health.py": "tests/web/test_proxy.py",
+    "web/listeners.py": "tests/system/test_streams.py",
+    "web/ops.py": "tests/system/test_streams.py",
+}
+HOSTS = re.compile("|".join(["pythonho" + "sted", "registry\\.np" + "m", "pyp" + "i\\.org"]))
+
+
+def modules(room: str) -> list[Path]:
+    return [path for path in (ROOT / "gateway" / room).glob("*.py") if path.name != "__init__.py"]
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_module_has_its_test_or_says_where_it_is(room: str) -> None:
+    without = [
+        path.name for path in modules(room) if not (ROOT / "tests" / room / f"test_{path.name}").exists()
+    ]
+    assert [name for name in without if f"{room}/{name}" not in TESTED_ELSEWHERE] == []
+
+
+def test_every_module_begins_by_saying_what_it_is() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "gateway").rglob("*.py")
+        if path.read_text(encoding="utf-8")
+        and ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None
+    ]
+    assert silent == []
+
+
+def test_no_file_names_a_package_registry() -> None:
+    """Whoever installs decides where packages come from."""
+    named = [
+        str(path.relative_to(ROOT))
+        for path in tracked()
+        if path.suffix not in {".png", ".jpg", ".webp"}
+        and HOSTS.search(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert named == []
+
+
+def test_locked_requirements_have_a_hash_each() -> None:
+    for name in ("run.txt", "dev.txt"):
+        text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+        packages = re.findall(r"^[a-z0-9][a-z0-9._-]*==", text, re.MULTILINE)
+        assert packages
+        assert all(
+            "--hash=sha256:" in part
+            for part in re.split(r"^[a-z0-9][a-z0-9._-]*==", text, flags=re.MULTILINE)[1:]
+        )
