@@ -20,9 +20,8 @@ from gateway import catalog
 from gateway.adapters.clock import SystemClock
 from gateway.cli import pair
 from gateway.cli.guide import album, books, checks, images, responses
-from gateway.cli.guide.step import Answer, Desk, Step
+from gateway.cli.guide.step import Answer, Desk, NotPossibleError, Step
 from gateway.cli.guide.table import WIDTH, Row, table
-from gateway.core.catalog import Catalog
 
 if TYPE_CHECKING:
     import openai
@@ -59,18 +58,23 @@ def demo(out: Path, speed: float) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"the folder {out} cannot be made: {error.strerror}") from None
     console.print("Starting the sandbox and, in front of it, the gateway …")
     with pair.running(speed) as both:
         console.print(f"The gateway listens on {both.gateway.url}, the sandbox on {both.sandbox.url}.\n")
-        rows = _Walk(both, out, console).rows()
-        invoice = books.of(both.sandbox.url)
-        disagreement = books.disagreement(rows, invoice)
-        failed = disagreement is not None or any(row.faults for row in rows)
-        _tell(console, rows, out)
-        console.print(escape(disagreement) if disagreement else invoice.agreement(), style="red" if disagreement else "")
+        walk = _Walk(both, out, console)
+        rows = walk.rows()
+        console.print()
+        console.print(table(rows))
+        _tell_faults(console, rows)
+        equal = _tell_books(console, rows, both.sandbox.url)
+        console.print(f"{len(walk.kept)} pictures are in {escape(str(out.absolute()))}", soft_wrap=True)
+        failed = not equal or any(row.faults for row in rows)
         if failed:
-            _show_logs(console, both)
+            _tell_logs(console, both)
     if failed:
         sys.exit(1)
 
@@ -89,7 +93,7 @@ class _Walk:
         self._both = both
         self._folder = folder
         self._clock = SystemClock()
-        self._catalog: Catalog = catalog.load()
+        self._catalog = catalog.load()
         self._ids: list[str | None] = []
         self._progress = Progress(
             SpinnerColumn(),
@@ -101,6 +105,7 @@ class _Walk:
             disable=not console.is_terminal,
         )
         self._stem, self._format, self._began = "", "PNG", 0.0
+        self.kept: list[Path] = []
 
     def rows(self) -> list[Row]:
         """Makes all calls, one after the other."""
@@ -122,7 +127,9 @@ class _Walk:
             api_key=pair.KEY,
             max_retries=0,
             # A proxy from the environment has no business on the loopback.
-            http_client=openai.DefaultHttpxClient(trust_env=False, event_hooks={"response": [self._answered]}),
+            http_client=openai.DefaultHttpxClient(
+                trust_env=False, event_hooks={"response": [self._answered]}
+            ),
         )
 
     def _answered(self, response: httpx2.Response) -> None:
@@ -135,14 +142,16 @@ class _Walk:
         answer, wrong = Answer((), None), []
         try:
             answer = step.run(desk)
+        except NotPossibleError as error:
+            wrong.append(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's, and the next call is made
             wrong.append(f"{type(error).__name__}: {error}")
         seconds = self._clock.ticks() - self._began
         if not wrong:
             wrong = checks.faults(step.want, answer, self._ids, self._catalog)
             desk.finished += self._kept(answer, seconds)
-        for fault in wrong:
-            self._progress.console.print(f"  [red]{self._stem}: {escape(fault)}")
+        if wrong:
+            self._progress.console.print(f"  [red]{self._stem:<60} failed    after {seconds:>4.1f} s")
         return Row(
             step.name,
             step.model,
@@ -165,22 +174,31 @@ class _Walk:
 
     def _keep(self, name: str, data: bytes, seconds: float, style: str = "") -> Path:
         path = album.keep(self._folder, name, data, self._format)
+        self.kept.append(path)
         self._progress.console.print(
             f"  {path.name:<60} {len(data) / 1e6:>5.2f} MB   after {seconds:>4.1f} s", style=style
         )
         return path
 
 
-def _tell(console: Console, rows: list[Row], folder: Path) -> None:
-    console.print()
-    console.print(table(rows))
+def _tell_faults(console: Console, rows: list[Row]) -> None:
     for row in rows:
         for fault in row.faults:
             console.print(f"[red]✗ {escape(f'{row.name} ({row.model}): {fault}')}")
-    count = sum(row.images + row.partials for row in rows)
-    console.print(f"{count} pictures are in {escape(str(folder.absolute()))}", soft_wrap=True)
 
 
-def _show_logs(console: Console, both: pair.Pair) -> None:
+def _tell_books(console: Console, rows: list[Row], sandbox: str) -> bool:
+    try:
+        invoice = books.of(sandbox)
+    except httpx2.HTTPError as error:
+        console.print(f"[red]✗ The sandbox's invoice cannot be had: {escape(str(error))}")
+        return False
+    equal, sentence = books.compared(rows, invoice)
+    console.print(f"[green]✓[/] {sentence}" if equal else f"[red]✗ {sentence}")
+    console.print(books.price(invoice))
+    return equal
+
+
+def _tell_logs(console: Console, both: pair.Pair) -> None:
     for child in (both.gateway, both.sandbox):
-        console.print(f"\nWhat `imagegate {child.name}` wrote last:\n{escape(child.last_words()) or '(nothing)'}")
+        console.print(f"\n{escape(child.last_words())}", soft_wrap=True)

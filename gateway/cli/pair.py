@@ -36,6 +36,9 @@ drain_timeout_s = 1
 [ops]
 port = 0
 
+[log]
+format = "text"
+
 [upstream]
 base_url = "{sandbox}/v1"
 api_key = "sk-sandbox"
@@ -53,16 +56,22 @@ secret = "{key}"
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process of ours that listens. `url` has no path."""
+    """A process of ours. `url` is where it listens, without a path."""
 
     name: str
     url: str
     log: Path
+    process: "subprocess.Popen[str]"
 
     def last_words(self) -> str:
-        """The end of what it wrote to stderr."""
+        """Whether it runs, and the end of what it wrote to stderr."""
+        code = self.process.poll()
+        state = "still runs" if code is None else f"ended with code {code}"
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-_SHOWN_LINES:])
+        said = "\n".join(lines[-_SHOWN_LINES:])
+        return f"`imagegate {self.name}` {state}; " + (
+            f"its last words:\n{said}" if said else "it wrote nothing."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +126,7 @@ def _child(command: str, *arguments: str, folder: Path) -> Iterator[Child]:
         ) as process,
     ):
         try:
-            yield Child(command, _address(command, process, log), log)
+            yield Child(command, _address(command, process, log), log, process)
         finally:
             _stop(process)
 
@@ -134,7 +143,8 @@ def _address(command: str, process: "subprocess.Popen[str]", log: Path) -> str:
                 return next(word for word in words if word.startswith("http://"))
     finally:
         too_late.cancel()
-    raise _not_started(Child(command, "", log))
+    process.wait()
+    raise _not_started(Child(command, "", log, process))
 
 
 def _ready(child: Child, path: str) -> None:
@@ -145,10 +155,7 @@ def _ready(child: Child, path: str) -> None:
 
 
 def _not_started(child: Child) -> click.ClickException:
-    return click.ClickException(
-        f"`imagegate {child.name}` did not start within {_START_S:.0f} seconds. "
-        f"What it wrote:\n{child.last_words() or '(nothing)'}"
-    )
+    return click.ClickException(f"`imagegate {child.name}` did not start. {child.last_words()}")
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

@@ -15,7 +15,7 @@ import uvicorn
 from gateway.cli import server
 from gateway.cli.serve import read, start
 from gateway.sandbox.app import create
-from gateway.settings.sources import environment
+from gateway.settings import environment
 
 DEMO_KEY = "sk-demo"
 HOST = "127.0.0.1"

@@ -76,6 +76,7 @@ def start(settings: Settings) -> None:
     server.run(
         server.config(
             functools.partial(app.build, settings, ops_port),
+            protocol=app.protocol(settings),
             factory=True,
             workers=settings.server.workers,
             drain_timeout_s=settings.server.drain_timeout_s,

@@ -2,13 +2,15 @@
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 BACKLOG = 8192
+KEEP_ALIVE_S = 75
+"""An idle connection is kept for so long: longer than the SDKs keep theirs, so that they close first."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -48,6 +50,7 @@ def address_of(sock: socket.socket) -> str:
 def config(
     app: Callable[..., Any] | str,
     *,
+    protocol: Callable[..., Any] | str = "httptools",
     factory: bool = False,
     workers: int = 1,
     drain_timeout_s: float | None = None,
@@ -57,6 +60,7 @@ def config(
 
     Args:
         app: an ASGI application, or what makes one.
+        protocol: what makes the protocol of a connection; uvicorn's own over httptools by default.
         factory: whether `app` makes one.
         workers: processes.
         drain_timeout_s: how long requests under way may go on when the process is told to stop.
@@ -65,7 +69,8 @@ def config(
         app,
         factory=factory,
         workers=workers,
-        http="httptools",
+        # Typed as a class, used as what makes one.
+        http=cast("str", protocol),
         ws="none",
         log_config=None,
         access_log=False,
@@ -73,6 +78,7 @@ def config(
         server_header=False,
         date_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=None if drain_timeout_s is None else int(drain_timeout_s),
     )
 

@@ -160,7 +160,8 @@ def by_url(desk: Desk) -> Answer:
     pictures, wrong = [], []
     for one in made.data or []:
         if one.url is None:
-            raise NotPossibleError("the answer has a picture without a URL")
+            wrong.append("the answer has a picture without a URL")
+            continue
         pictures.append(httpx2.get(one.url, trust_env=False).raise_for_status().content)
         if not one.revised_prompt:
             wrong.append("the answer has no revised prompt")

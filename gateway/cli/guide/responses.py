@@ -148,11 +148,11 @@ def answered(response: "Response", action: Literal["generate", "edit"]) -> Answe
     """
     calls = drawn(response)
     wrong = [] if response.status == "completed" else [f"the response is {response.status}"]
-    wrong += [
-        f"the image call is {call.status}, its action {call.action}, not {action}"
-        for call in calls
-        if call.status != "completed" or call.action != action
-    ]
+    for call in calls:
+        if call.status != "completed":
+            wrong.append(f"the image call is {call.status}")
+        elif call.action != action:
+            wrong.append(f"the image call's action is {call.action}, not {action}")
     usage = response.tool_usage
     return Answer(
         pictures=tuple(base64.b64decode(call.result or "") for call in calls),
@@ -175,7 +175,9 @@ def steps(tool_model: str) -> tuple[Step, ...]:
         Step("Responses, generate", "gpt-5", generate, low),
         Step("Responses, by response id", "gpt-5", by_response_id, low),
         Step("Responses, by image id", "gpt-5", by_image_id, low),
-        Step("Responses, streamed", "gpt-5", streamed, Want("1536x1024", "medium", "gpt-image-1", partials=2)),
+        Step(
+            "Responses, streamed", "gpt-5", streamed, Want("1536x1024", "medium", "gpt-image-1", partials=2)
+        ),
         Step("Responses, input by URL", "gpt-5", input_by_url, low),
         Step("Responses, input by data URL", "gpt-5", input_by_data_url, low),
         Step("Responses, input by file id", "gpt-5", input_by_file_id, low),

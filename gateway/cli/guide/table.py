@@ -18,7 +18,7 @@ class Row:
     One call as it went.
 
     Args:
-        tokens: output image tokens; None where the model is billed by picture.
+        tokens: output image tokens; None where the model is billed by picture, or no answer came.
         seconds: from the call to its last byte.
         faults: what was wrong with it, one sentence each; nothing if it worked.
     """
@@ -34,26 +34,30 @@ class Row:
 
 def table(rows: Sequence[Row]) -> Table:
     """The calls, and their totals in the last line."""
-    found = Table(box=SIMPLE_HEAD, show_footer=True, header_style="bold", footer_style="bold", pad_edge=False)
+    found = Table(
+        box=SIMPLE_HEAD, show_footer=True, header_style="bold", footer_style="bold", padding=(0, 1, 0, 0)
+    )
     worked = sum(not row.faults for row in rows)
-    found.add_column("", footer="")
+    found.add_column("")
+    found.add_column("", justify="right")
     found.add_column("call", footer=f"{worked} of {len(rows)} worked")
-    found.add_column("model", footer="")
+    found.add_column("model")
     for title, total in (
         ("images", str(sum(row.images for row in rows))),
         ("partials", str(sum(row.partials for row in rows))),
-        ("output image tokens", _grouped(total_tokens(rows))),
+        ("output image tokens", grouped(total_tokens(rows))),
         ("time", _time(sum(row.seconds for row in rows))),
     ):
         found.add_column(title, footer=total, justify="right", no_wrap=True)
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         found.add_row(
             Text("✗", "bold red") if row.faults else Text("✓", "green"),
+            Text(f"{number:02}", "dim"),
             Text(row.name),
             Text(row.model, "cyan"),
             str(row.images),
             str(row.partials) if row.partials else Text("–", "dim"),
-            Text("per image", "dim") if row.tokens is None else _grouped(row.tokens),
+            _tokens(row),
             _time(row.seconds),
         )
     return found
@@ -64,8 +68,15 @@ def total_tokens(rows: Sequence[Row]) -> int:
     return sum(row.tokens or 0 for row in rows)
 
 
-def _grouped(number: int) -> str:
+def grouped(number: int) -> str:
+    """With a space between thousands."""
     return f"{number:,}".replace(",", " ")
+
+
+def _tokens(row: Row) -> str | Text:
+    if row.tokens is not None:
+        return grouped(row.tokens)
+    return Text("–" if row.faults else "per image", "dim")
 
 
 def _time(seconds: float) -> str:

@@ -1,0 +1,50 @@
+import io
+
+from rich.console import Console
+
+from gateway.cli.guide.table import WIDTH, Row, grouped, table, total_tokens
+
+ROWS = [
+    Row("generate", "gpt-image-2", 1, 0, 1756, 1.44),
+    Row("Responses, input by data URL", "gpt-5", 1, 2, 984, 0.5),
+    Row("variation", "dall-e-2", 1, 0, None, 0.1),
+    Row("edit, [mask]", "gpt-image-1", 0, 0, None, 0.2, ("APIConnectionError: Connection error.",)),
+]
+
+
+def lines(width: int = WIDTH) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width).print(table(ROWS))
+    return out.getvalue().splitlines()
+
+
+def row_of(words: str) -> list[str]:
+    return next(line for line in lines() if words in line).split()
+
+
+def test_a_call_has_its_row() -> None:
+    assert row_of("generate") == ["✓", "01", "generate", "gpt-image-2", "1", "–", "1", "756", "1.4", "s"]
+
+
+def test_a_model_billed_by_picture_has_no_tokens() -> None:
+    assert row_of("variation")[5:-2] == ["–", "per", "image"]
+
+
+def test_a_failed_call_is_marked_and_names_no_tokens() -> None:
+    row = row_of("edit, [mask]")
+
+    assert row[0] == "✗"
+    assert row[-3] == "–"
+
+
+def test_the_last_line_has_the_totals() -> None:
+    assert row_of("worked") == ["3", "of", "4", "worked", "3", "2", "2", "740", "2.2", "s"]
+    assert total_tokens(ROWS) == 2740
+
+
+def test_it_fits_a_terminal_of_100_columns() -> None:
+    assert max(map(len, lines(width=300))) <= WIDTH
+
+
+def test_thousands_are_set_apart() -> None:
+    assert [grouped(1), grouped(1234), grouped(1234567)] == ["1", "1 234", "1 234 567"]
