@@ -1,26 +1,26 @@
 """
 What the operator wants: one TOML file, the environment, the command line; read whole and checked whole.
 
-Files, in the order in which they work: `sources` reads and lays over each other, `draft` remembers what came from
-where, `schema` has every setting with its kind (`values`, `addresses`) and default, `checks` has the rules over
-several settings, `translate` and `faults` tell a person, `loading` orders it all. `unbuilt` lists what is accepted
-and not honoured yet.
+Files, in the order in which they work: `loading` puts it in order and has `Settings`; `sources` are where settings
+come from, laid over each other by pydantic-settings; `draft` remembers what came from where; `schema` has every setting
+with its kind (`values`, `addresses`) and default, `shape` finds its way in it; `checks` and `faults` tell a person.
 """
 
 from gateway.settings.addresses import StoreAddress
 from gateway.settings.faults import SMALLEST_CONFIG, ConfigError, Fault, report_faults
-from gateway.settings.loading import config_path, load
+from gateway.settings.loading import Settings, config_path, load
 from gateway.settings.schema import (
+    UNBUILT,
     AllowSettings,
     CredentialSettings,
     KeySettings,
     OrgSettings,
-    Settings,
     TeamSettings,
     UpstreamSettings,
+    waits_for,
 )
 from gateway.settings.shape import default_of, setting_names
-from gateway.settings.unbuilt import UNBUILT, waits_for
+from gateway.settings.sources import environment
 
 __all__ = [
     "SMALLEST_CONFIG",
@@ -37,6 +37,7 @@ __all__ = [
     "UpstreamSettings",
     "config_path",
     "default_of",
+    "environment",
     "load",
     "report_faults",
     "setting_names",

@@ -1,19 +1,25 @@
 """
-Rules over several settings.
+What is wrong with a draft, said to a person: what pydantic found in single settings, and rules over several.
 
-They look at the draft, not at finished settings, so that they speak even where something else is wrong: a person
+The rules look at the draft, not at finished settings, so that they speak even where something else is wrong: a person
 gets every fault at once. A place whose own value is wrong is passed over here; it has its fault already.
 """
 
+import difflib
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from gateway.core.limits import NUSD_PER_USD, Unit, parse_limit
 from gateway.settings.draft import Draft
-from gateway.settings.faults import Fault
-from gateway.settings.schema import CacheSettings, OpsSettings, ServerSettings
-from gateway.settings.shape import Place
+from gateway.settings.faults import Fault, WrongError
+from gateway.settings.shape import Node, Place, default_of, names_in, node_at
+from gateway.settings.values import Natural
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MAX_REDIS_USD: Final = 9_000_000
 """Redis' scripts count in doubles, exact to 2^53: nine million dollars are 9·10^15 nano-dollars."""
@@ -54,27 +60,20 @@ def _upstream_credentials(draft: Draft) -> Iterator[Fault]:
 
 
 def _ports(draft: Draft) -> Iterator[Fault]:
-    public = _whole(draft.get("server", "port"), ServerSettings().port)
-    if public and public == _whole(draft.get("ops", "port"), OpsSettings().port):
-        place = ("ops", "port") if draft.get("ops", "port") is not None else ("server", "port")
+    public, ops = _number(draft, "server", "port"), _number(draft, "ops", "port")
+    if public and public == ops:
         yield draft.fault(
-            place,
+            ("ops" if draft.get("ops", "port") is not None else "server", "port"),
             f"{public} is the port of both server and ops.",
             "Give them different ports: metrics and the admin API never share the public listener.",
         )
 
 
 def _cache_sizes(draft: Draft) -> Iterator[Fault]:
-    entry = _whole(draft.get("cache", "max_entry_bytes"), CacheSettings().max_entry_bytes)
-    whole = _whole(draft.get("cache", "max_bytes"), CacheSettings().max_bytes)
+    entry, whole = _number(draft, "cache", "max_entry_bytes"), _number(draft, "cache", "max_bytes")
     if entry and whole and entry > whole:
-        place = (
-            ("cache", "max_bytes")
-            if draft.get("cache", "max_bytes") is not None
-            else ("cache", "max_entry_bytes")
-        )
         yield draft.fault(
-            place,
+            ("cache", "max_bytes" if draft.get("cache", "max_bytes") is not None else "max_entry_bytes"),
             f"the largest entry ({entry} bytes) is larger than the whole cache ({whole} bytes).",
             "Make max_bytes larger or max_entry_bytes smaller.",
         )
@@ -164,16 +163,96 @@ def _dollars(text: str) -> int:
     return -(-limit.amount // NUSD_PER_USD) if limit.unit is Unit.USD else 0
 
 
-def _whole(value: object, default: int) -> int | None:
-    """A number as the schema would read it; None if it would not."""
-    match value:
-        case None:
-            return default
-        case bool():
-            return None
-        case int():
-            return value
-        case str() if value.isascii() and value.isdigit() and len(value) < 19:  # noqa: PLR2004 - fits 64 bits
-            return int(value)
+def _number(draft: Draft, section: str, name: str) -> int | None:
+    """A whole number as the schema would read it; None if it would not."""
+    given = draft.get(section, name)
+    try:
+        return TypeAdapter(Natural).validate_python(
+            default_of(f"{section}.{name}") if given is None else given
+        )
+    except ValidationError:
+        return None
+
+
+def faults_of(error: ValidationError, draft: Draft) -> list[Fault]:
+    """A fault for each error, but for places that have theirs already."""
+    details = error.errors(include_url=False, include_input=False)
+    return [_fault(one, draft) for one in details if one["loc"] not in draft.broken]
+
+
+def _fault(error: "ErrorDetails", draft: Draft) -> Fault:
+    place: Place = error["loc"]
+    node = node_at(place)
+    if node is None:
+        return _unknown(place, draft)
+    if error["type"] == "missing":
+        example = node.field.examples if node.field is not None else None
+        return draft.fault(place, "is missing.", f'Add {place[-1]} = "{example[0] if example else "..."}".')
+    problem, fix = _wrong_shape(place, node, draft) or _wrong_value(error, place, node)
+    return draft.fault(place, f"{draft.show(place)} {problem}", fix)
+
+
+def _unknown(place: Place, draft: Draft) -> Fault:
+    """A name that the schema does not have."""
+    *way, name = place
+    known = names_in(tuple(way))
+    near = difflib.get_close_matches(str(name), known, n=1)
+    homes = [section for section in names_in(()) if name in names_in((section,))]
+    if near:
+        fix = f'Did you mean "{near[0]}"?'
+    elif homes and len(way) <= 1:
+        fix = f'"{name}" is a setting of [{homes[0]}]; move it there.'
+    else:
+        fix = f"Remove it. Known here: {', '.join(known)}."
+    return draft.fault(place, "is not a setting.", fix)
+
+
+def _wrong_shape(place: Place, node: Node, draft: Draft) -> tuple[str, str] | None:
+    """What to say where a table, a list of tables or a list belongs and something else stands."""
+    value, name = draft.get(*place), ".".join(step for step in place if isinstance(step, str))
+    match node.kind:
+        case "table" if not isinstance(value, dict):
+            if place[-1] == "allow" or isinstance(place[-1], int):
+                return (
+                    "is not a table.",
+                    'Write a table in braces, such as allow = { models = ["gpt-image-*"] }.',
+                )
+            return (
+                "is not a table.",
+                f"Write the section's name on a line of its own, [{name}], and its settings below.",
+            )
+        case "tables" if not isinstance(value, list):
+            return "is not a list of tables.", f"Begin each of them with double brackets: [[{name}]]."
+        case "list" if not isinstance(value, list):
+            return "is not a list.", f'Write it in brackets, such as {place[-1]} = ["..."].'
         case _:
             return None
+
+
+def _wrong_value(error: "ErrorDetails", place: Place, node: Node) -> tuple[str, str]:
+    """Problem and fix, by the type of pydantic's error."""
+    context = error.get("ctx", {})
+    default = node.field.default if node.field is not None else None
+    such_as = f", such as {default}" if isinstance(default, int | float) else ""
+    kind = error["type"]
+    if isinstance(wrong := context.get("error"), WrongError):
+        return wrong.problem, wrong.fix
+    if kind == "literal_error":
+        return "is not one of the choices.", f"Write one of {context['expected']}."
+    if kind.startswith("bool"):
+        return "is neither true nor false.", "Write true or false, without quotes."
+    if kind.startswith("int"):
+        return "is not a whole number.", f"Write a whole number without quotes{such_as}."
+    if kind.startswith(("float", "finite")):
+        return "is not a number.", f"Write a number without quotes{such_as}."
+    bounds = {
+        "greater_than_equal": "of at least {ge}",
+        "less_than_equal": "of at most {le}",
+        "greater_than": "above {gt}",
+    }
+    if kind in bounds:
+        side = "large" if kind == "less_than_equal" else "small"
+        return f"is too {side}.", f"Write a number {bounds[kind].format(**context)}{such_as}."
+    if kind == "string_type" or (kind.startswith("path") and node.type is not SecretStr):
+        return "is not a text.", f'Write it in quotes, such as {place[-1]} = "...".'
+    return f"cannot be used: {error['msg'].lower()}.", "Write it as docs/configuration.md shows it."

@@ -1,8 +1,8 @@
 """
-A configuration before it is checked: what was written, and where.
+A configuration before it is checked: what was written, where, and what it points to.
 
-File, environment and command line are laid over each other here, so that every later fault can name the place a
-person has to change.
+Every layer passes through here on its way to pydantic, so that every later fault can name the place a person has to
+change. `env:NAME` and `file:PATH` are followed once, for settings that are one value.
 """
 
 import json
@@ -10,47 +10,56 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from pydantic import SecretStr
 
 from gateway.settings.addresses import StoreAddress
-from gateway.settings.faults import Fault
+from gateway.settings.faults import Fault, WrongError, reason
 from gateway.settings.shape import Place, node_at
 
+NO_FILE: Final = "no configuration file"
 _LABEL: Final = re.compile(r"(?!sk-)[A-Za-z0-9._-]{1,128}")
 _SHOWN: Final = 60
+_DEEPEST: Final = 8  # allow inside a list of tables ends at 5
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Draft:
     """
-    The values as written, by place.
+    What there is to read, and what was read so far.
 
     Attributes:
-        file: how faults name the configuration file, or that there is none.
-        values: the table of tables, as TOML gives it.
-        origins: places that another source than the file wrote -> that source.
+        path: the configuration file, if there is one.
+        environ: the environment.
+        overrides: dotted names -> values of the command line.
+        values: all layers together; filled once they are.
+        origins: places that another layer than the file wrote -> that layer. The strongest layer writes first.
         references: places whose value was read from elsewhere -> `env:NAME` or `file:PATH`.
-        broken: places that have their fault already; nothing more is said about them.
+        broken: places that have their fault already, as problem and fix; nothing more is said about them.
+        faults: what is wrong with variables as such.
     """
 
-    file: str
-    values: dict[str, object]
+    path: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    values: Mapping[str, object] = field(default_factory=dict)
     origins: dict[Place, str] = field(default_factory=dict)
     references: dict[Place, str] = field(default_factory=dict)
-    broken: set[Place] = field(default_factory=set)
+    broken: dict[Place, tuple[str, str]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
 
-    def put(self, place: Place, value: object, origin: str) -> None:
-        """Lay a value over what is there. Below something that is no table it is left out: that has its fault."""
-        table: object = self.values
-        for step in place[:-1]:
-            if not isinstance(table, dict):
-                return
-            table = table.setdefault(step, {})
-        if isinstance(table, dict):
-            table[place[-1]] = value
-            self.origins[place] = origin
+    def lay(self, layer: Mapping[str, object], origins: Mapping[Place, str]) -> dict[str, Any]:
+        """
+        A layer as it goes below the ones before it.
+
+        What they wrote is left out, a table that they wrote whole too: `org.allow` in the environment takes the place
+        of the file's, where a deep merge alone would mix the two. References are followed.
+        """
+        counting = self._table(layer, ())
+        self.origins = {**origins, **self.origins}
+        return counting
 
     def get(self, *place: str | int) -> object:
         """What stands at a place; None where nothing does."""
@@ -86,21 +95,82 @@ class Draft:
     def fault(self, place: Place, problem: str, fix: str) -> Fault:
         """A fault at a place."""
         sources = (self.origins.get(place[:length]) for length in range(len(place), 0, -1))
-        return Fault(next(filter(None, sources), self.file), self.name(place), problem, fix)
+        file = NO_FILE if self.path is None else str(self.path)
+        return Fault(next(filter(None, sources), file), self.name(place), problem, fix)
 
     def show(self, place: Place) -> str:
         """The value at a place, for a sentence; `the value` where it is or might be a secret."""
-        value, node = self.get(*place), node_at(place)
+        node = node_at(place)
         if place in self.references:
             return f"the value of {self.references[place]}"
         if node is None or node.kind in {"table", "tables"} or node.type is SecretStr:
             return "the value"
         if node.field is not None and not node.field.repr:
             return "the value"
-        return _shown(value, is_address=node.type is StoreAddress)
+        return _shown(self.get(*place), is_address=node.type is StoreAddress)
+
+    def _table(self, table: Mapping[str, object], place: Place) -> dict[str, Any]:
+        return {
+            name: self._value(item, (*place, name))
+            for name, item in table.items()
+            if (*place, name) not in self.origins
+        }
+
+    def _value(self, value: object, place: Place) -> object:
+        match value:
+            case dict() if len(place) < _DEEPEST:
+                return self._table(value, place)
+            case list() if len(place) < _DEEPEST:
+                return [self._value(item, (*place, number)) for number, item in enumerate(value)]
+            case str():
+                return self._text(value, place)
+            case _:
+                return value
+
+    def _text(self, text: str, place: Place) -> str:
+        node = node_at(place)
+        if node is None or node.kind != "value" or not isinstance(place[-1], str):
+            return text
+        kind, _, target = text.partition(":")
+        shown = _shown(text)
+        if kind in {"env", "file"}:
+            try:
+                value = self._from_variable(target) if kind == "env" else self._from_file(target)
+            except WrongError as lost:
+                self.broken[place] = (lost.problem, lost.fix)
+                return text
+            self.references[place], shown, text = text, f"the value of {text}", value
+        if node.type is Path:
+            file = self.folder / text
+            if not file.is_file():
+                self.broken[place] = (f"{shown} is not a file.", f"There has to be a file at {file}.")
+            return str(file)
+        return text
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths start from: the configuration file's folder."""
+        return Path.cwd() if self.path is None else self.path.absolute().parent
+
+    def _from_variable(self, name: str) -> str:
+        value = self.environ.get(name)
+        if not value:
+            state = "is not set" if value is None else "is empty"
+            problem = f'points to environment variable "{name}", which {state}.'
+            raise WrongError(problem, f"Set it before you start: export {name}=...")
+        return value
+
+    def _from_file(self, name: str) -> str:
+        file = self.folder / name
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            problem = f"points to file {file}, which cannot be read: {reason(error)}."
+            raise WrongError(problem, "Create it, or correct the path.") from None
+        return text.removesuffix("\n").removesuffix("\r")
 
 
-def _shown(value: object, *, is_address: bool) -> str:
+def _shown(value: object, *, is_address: bool = False) -> str:
     match value:
         case bool():
             return str(value).lower()

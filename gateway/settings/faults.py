@@ -78,6 +78,13 @@ class WrongError(ValueError):
         self.fix = fix
 
 
+def reason(error: OSError | ValueError) -> str:
+    """Why a file cannot be read, in a few words and without its contents."""
+    if isinstance(error, OSError):
+        return (error.strerror or "unknown reason").lower()
+    return "it is not UTF-8 text"
+
+
 def report_faults(error: ConfigError) -> str:
     """
     Every fault, grouped by where it stands, each with what to do; without a trailing newline.

@@ -2,29 +2,53 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.settings.checks import cross_checks
+from gateway.settings.checks import cross_checks, faults_of
 from gateway.settings.draft import Draft
 from gateway.settings.faults import ConfigError
-from gateway.settings.schema import Settings, UpstreamSettings
+from gateway.settings.schema import Sections, unbuilt_in
+from gateway.settings.shape import DELIMITER, PREFIX
 from gateway.settings.sources import (
     CONFIG_VARIABLE,
-    NO_FILE,
-    anchor_paths,
+    DefaultKey,
+    Environment,
+    command_line,
     environment,
-    follow_references,
-    lay_command_line,
-    lay_environment,
     read_file,
 )
-from gateway.settings.translate import faults_of
 
-_API_KEY: Final = ("upstream", "api_key")
-_API_KEY_VARIABLE: Final = "OPENAI_API_KEY"
+
+class Settings(BaseSettings, Sections):
+    """The whole configuration, read and checked. Made by `load`, never by hand."""
+
+    model_config = SettingsConfigDict(case_sensitive=True, env_prefix=PREFIX, env_nested_delimiter=DELIMITER)
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft=draft)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the draft has to be read from, the strongest first; the library's own sources are not asked."""
+        draft: Draft = init_settings()["draft"]
+        return (  # each is laid below the ones before it as it is made
+            *(InitSettingsSource(settings_cls, tables) for tables in command_line(draft)),
+            Environment(settings_cls, draft),
+            InitSettingsSource(settings_cls, draft.lay(read_file(draft.path), {})),
+            DefaultKey(settings_cls, draft),
+        )
+
+    def unbuilt(self) -> tuple[str, ...]:
+        """The dotted names of the settings that the operator gave and no part of this version honours yet."""
+        return tuple(dict.fromkeys(unbuilt_in(self)))
 
 
 def config_path(flag: Path | None, environ: Mapping[str, str] | None = None) -> Path | None:
@@ -56,43 +80,17 @@ def load(
     Raises:
         ConfigError: with every fault that was found. It names files and variables, never a secret.
     """
-    environ = environment() if environ is None else environ
-    folder = path.absolute().parent if path is not None else Path.cwd()
-    draft = Draft(NO_FILE, {}) if path is None else Draft(str(path), read_file(path))
-    faults = lay_environment(draft, environ)
-    lay_command_line(draft, overrides or {})
-    faults += follow_references(draft, environ, folder)
-    faults += anchor_paths(draft, folder)
-    _default_api_key(draft, environ)
-    settings = None
+    draft = Draft(path, environment() if environ is None else environ, overrides or {})
+    settings, wrong = None, []
     try:
-        settings = Settings.model_validate(draft.values)
+        settings = Settings(draft)
     except ValidationError as error:
-        faults += faults_of(error, draft)
-    faults += cross_checks(draft)
+        wrong = faults_of(error, draft)
+    broken = [draft.fault(place, problem, fix) for place, (problem, fix) in draft.broken.items()]
+    faults = (*draft.faults, *broken, *wrong, *cross_checks(draft))
     if settings is None or faults:
-        raise ConfigError(tuple(faults), path=path, overlay=_overlay(draft))
+        raise ConfigError(faults, path=path, overlay=_overlay(draft))
     return settings
-
-
-def _default_api_key(draft: Draft, environ: Mapping[str, str]) -> None:
-    """`OPENAI_API_KEY` is the default credential towards OpenAI, and is never sent to anybody else unasked."""
-    value = environ.get(_API_KEY_VARIABLE)
-    if not value or draft.get(*_API_KEY) is not None or draft.get("upstream", "credential"):
-        return
-    base_url = draft.get("upstream", "base_url")
-    if base_url is None or (
-        isinstance(base_url, str) and _host(base_url) == _host(UpstreamSettings().base_url)
-    ):
-        draft.put(_API_KEY, value, f"environment variable {_API_KEY_VARIABLE}")
-
-
-def _host(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        return parts.hostname if parts.scheme == "https" else None
-    except ValueError:
-        return None
 
 
 def _overlay(draft: Draft) -> Path | None:

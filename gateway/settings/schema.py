@@ -1,21 +1,22 @@
 """
-Every setting: its section, its name, its kind and its default.
+Every setting: its section, its name, its kind, its default, and whether a part honours it already.
 
 A Python attribute is named as in the file, but for the three lists of tables, which are plural here
 (`upstream.credentials`, `teams`, `keys`). Everything is frozen; secrets do not show in `repr`.
 
-Not here: what values are good (values.py), rules over several settings (checks.py), which of them are honoured
-already (unbuilt.py).
+The schema is whole from the first day, so that a configuration written today stays good.
+
+Not here: what values are good (values.py), rules over several settings (checks.py), where they come from
+(sources.py).
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.settings.addresses import StoreAddress
-from gateway.settings.unbuilt import is_unbuilt
 from gateway.settings.values import (
     BaseUrl,
     Digest,
@@ -216,8 +217,8 @@ class MetricsSettings(Section):
     key_labels: bool = False
 
 
-class Settings(Section):
-    """The whole configuration, read and checked. Made by `load`, never by hand."""
+class Sections(Section):
+    """The sections of a configuration."""
 
     server: ServerSettings = ServerSettings()
     ops: OpsSettings = OpsSettings()
@@ -235,13 +236,37 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 
-    def unbuilt(self) -> tuple[str, ...]:
-        """The dotted names of the settings that the operator gave and no part of this version honours yet."""
-        return tuple(dict.fromkeys(name for name, value in _given(self) if is_unbuilt(name, value)))
+
+UNBUILT: Final[dict[str, str]] = {
+    "server.trusted_proxies": "client addresses",
+    "upstream.transport=fast": "the fast transport",
+    "upstream.on_disconnect": "accounting",
+    "upstream.orphan_limit_s": "accounting",
+    "upstream.max_orphans": "accounting",
+    "store": "the store",
+    "cache": "the cache",
+    "auth": "the admin API",
+    "org.limits": "limits",
+    "org.timezone": "limits",
+    "team.limits": "limits",
+    "key.limits": "limits",
+    "key.on_disconnect": "accounting",
+    "key.inject_safety_identifier": "safety identifiers",
+    "tenancy": "ownership",
+    "catalog.unpriced": "accounting",
+    "accounting": "accounting",
+    "responses": "reservations",
+    "metrics": "metrics",
+}
+"""
+What is accepted and not honoured yet: a setting, a section, or `setting=value` -> the part that will honour it.
+
+Whoever builds a part removes its lines here.
+"""
 
 
-def _given(section: Section, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """What was set explicitly, as (dotted name, value); the items of a list of tables share their names."""
+def unbuilt_in(section: Section, prefix: str = "") -> Iterator[str]:
+    """The dotted names of the settings that were given explicitly and no part honours; tables of a list repeat them."""
     for attribute, field in type(section).model_fields.items():
         if attribute not in section.model_fields_set:
             continue
@@ -251,6 +276,18 @@ def _given(section: Section, prefix: str = "") -> Iterator[tuple[str, object]]:
         ]
         if tables and not isinstance(value, AllowSettings):
             for table in tables:
-                yield from _given(table, f"{name}.")
-        else:
-            yield name, value
+                yield from unbuilt_in(table, f"{name}.")
+        elif {name, f"{name}={value}", _section(name)} & UNBUILT.keys():
+            yield name
+
+
+def waits_for(name: str) -> str:
+    """The part that an unbuilt setting waits for. Raises LookupError for a setting that is honoured."""
+    for key, part in UNBUILT.items():
+        if key.partition("=")[0] in {name, _section(name)}:
+            return part
+    raise LookupError(f"{name} waits for nothing")
+
+
+def _section(name: str) -> str:
+    return name.partition(".")[0]

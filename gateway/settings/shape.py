@@ -6,14 +6,16 @@ A place is a path of names as they stand in the file, with positions in lists: `
 
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gateway.settings.schema import AllowSettings, Settings
+from gateway.settings.schema import AllowSettings, Sections
 
 Place = tuple[str | int, ...]
+PREFIX: Final = "IMAGEGATE_"
+DELIMITER: Final = "__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,8 @@ class Node:
     field: FieldInfo | None
     type: object
 
-    @property
-    def has_default(self) -> bool:
-        """Whether the setting may be left out and then has a value that can be written down."""
-        return self.field is not None and not self.field.is_required() and self.field.default is not None
 
-
-ROOT = Node("table", Settings, None, Settings)
+ROOT = Node("table", Sections, None, Sections)
 
 
 def node_at(place: Place) -> Node | None:
@@ -65,14 +62,13 @@ def names_in(place: Place) -> tuple[str, ...]:
 
 
 def setting_names() -> tuple[str, ...]:
-    """Every setting by its dotted name, such as `server.port`, `upstream.credential.weight`, `key.allow`."""
-    return tuple(".".join(path) for path in _leaves(ROOT) if _is_setting(path))
+    """Every setting by its dotted name, such as `server.port`, `upstream.credential.weight`, `key.allow` as a whole."""
+    return tuple(".".join(path) for path in _leaves(ROOT) if "allow" not in path[:-1])
 
 
-def variables() -> dict[str, tuple[str, ...]]:
+def variables() -> dict[str, Place]:
     """The environment variables that are settings -> their places. Lists of tables are one variable each."""
-    reachable = dict.fromkeys(_leaves(ROOT, lists=False))
-    return {"IMAGEGATE_" + "__".join(path).upper(): path for path in reachable}
+    return {PREFIX + DELIMITER.join(path).upper(): path for path in _leaves(ROOT, lists=False)}
 
 
 def default_of(name: str) -> object:
@@ -96,11 +92,6 @@ def _leaves(node: Node, path: tuple[str, ...] = (), *, lists: bool = True) -> li
             found += [place] if child.model is AllowSettings else []
             found += _leaves(child, place, lists=lists)
     return found
-
-
-def _is_setting(path: tuple[str, ...]) -> bool:
-    """`org.allow` is the setting; `org.allow.models` is a part of it."""
-    return "allow" not in path[:-1]
 
 
 def _fields(node: Node) -> dict[str, FieldInfo]:

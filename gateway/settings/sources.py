@@ -1,27 +1,39 @@
 """
-Where settings come from: the file, the environment, the command line; and values that point elsewhere.
+Where settings come from: the file, the environment, the command line, as sources of pydantic-settings.
 
-The environment beats the file, the command line beats both. `env:NAME` and `file:PATH` are followed once, for
-settings that are one value. This is the only file that reads the process's environment.
+The library lays them over each other (loading.py has the order). Here is what each of them has to say, once the draft
+has left out what does not count and followed what points elsewhere. What the library would do otherwise:
+
+- its TOML source passes over a file that is not there, and over a pipe, and takes a byte-order mark for a mistake:
+  the file is read here, and goes in as the library's plain source of given values;
+- its environment source stops at the first variable that is not the JSON it should be, takes a store's URL for
+  JSON, and leaves out variables that are misspelt: they are looked through and decoded here; what they are called,
+  nested and merged is its doing.
+
+This is the only file that reads the process's environment.
 """
 
 import difflib
-import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pydantic.fields import FieldInfo
+from pydantic_core import from_json
+from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource
 
 from gateway.settings.draft import Draft
-from gateway.settings.faults import ConfigError, Fault
-from gateway.settings.shape import Place, node_at, variables
+from gateway.settings.faults import ConfigError, Fault, WrongError, reason
+from gateway.settings.schema import UpstreamSettings
+from gateway.settings.shape import DELIMITER, PREFIX, Place, node_at, variables
 
-PREFIX: Final = "IMAGEGATE_"
 CONFIG_VARIABLE: Final = "IMAGEGATE_CONFIG"
-_DEEPEST: Final = 8  # allow inside a list of tables ends at 5
-NO_FILE: Final = "no configuration file"
-COMMAND_LINE: Final = "command line"
+_API_KEY_VARIABLE: Final = "OPENAI_API_KEY"
+_OPENAI: Final = UpstreamSettings().base_url
 
 
 def environment() -> Mapping[str, str]:
@@ -29,13 +41,81 @@ def environment() -> Mapping[str, str]:
     return os.environ  # noqa: TID251 - the one reader of the environment
 
 
-def read_file(path: Path) -> dict[str, object]:
+def command_line(draft: Draft) -> Iterator[dict[str, Any]]:
+    """The tables of each option, given by its dotted name; None is an option that was not given."""
+    for name, value in draft.overrides.items():
+        place: Place = tuple(name.split("."))
+        tables: Any = reduce(lambda inner, step: {step: inner}, reversed(place), value)
+        if value is not None:
+            yield draft.lay(tables, {place: "command line"})
+
+
+class Environment(EnvSettingsSource):
+    """Variables `IMAGEGATE_SECTION__NAME`; an empty one counts as not set."""
+
+    def __init__(self, model: type[BaseSettings], draft: Draft) -> None:
+        # Names are compared in lower case, as the schema has them; what JSON says inside is not folded. The prefix
+        # goes before aliases too: IMAGEGATE_TEAM is `team`, which Python calls `teams`.
+        super().__init__(model, case_sensitive=True, env_prefix=PREFIX.lower(), env_prefix_target="all")
+        places = variables()
+        given = {name: text for name, text in draft.environ.items() if name.startswith(PREFIX) and text}
+        draft.faults += [_unknown(name) for name in sorted(given.keys() - places) if DELIMITER in name]
+        found: dict[str, Any] = {}
+        origins: dict[Place, str] = {}
+        for name, place in places.items():
+            try:
+                found[name.lower()] = _decoded(place, given[name])
+                origins[place] = _variable(name)
+            except KeyError:
+                continue
+            except WrongError as wrong:
+                fault = Fault(_variable(name), draft.name(place), wrong.problem, wrong.fix)
+                draft.faults.append(fault)
+        self.env_vars = found
+        self.tables = draft.lay(super().__call__(), origins)
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401, ARG002 - the library's signature
+        """The value as it is: it is decoded."""
+        return value
+
+    def __call__(self) -> dict[str, Any]:
+        """The tables that the variables make."""
+        return self.tables
+
+
+class DefaultKey(InitSettingsSource):
     """
-    The tables of a TOML file.
+    `OPENAI_API_KEY`: the default credential towards OpenAI, and never sent to anybody else unasked.
+
+    It is the last to speak, and so shows the draft what all said together.
+    """
+
+    def __init__(self, model: type[BaseSettings], draft: Draft) -> None:
+        super().__init__(model, {})
+        self.draft = draft
+
+    def __call__(self) -> dict[str, Any]:
+        """The credential, where the others name none and no other upstream."""
+        self.draft.values = self.current_state
+        key, upstream = self.draft.environ.get(_API_KEY_VARIABLE), self.current_state.get("upstream", {})
+        if not key or not isinstance(upstream, dict) or upstream.get("credential"):
+            return {}
+        if upstream.get("api_key") is not None or not _is_openai(upstream.get("base_url", _OPENAI)):
+            return {}
+        self.draft.values = {**self.current_state, "upstream": {**upstream, "api_key": key}}
+        self.draft.origins["upstream", "api_key"] = _variable(_API_KEY_VARIABLE)
+        return {"upstream": {"api_key": key}}
+
+
+def read_file(path: Path | None) -> dict[str, Any]:
+    """
+    The tables of a TOML file; none without a file.
 
     Raises:
         ConfigError: there is no such file, or it is not TOML; then nothing else can be said about it.
     """
+    if path is None:
+        return {}
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
@@ -45,108 +125,39 @@ def read_file(path: Path) -> dict[str, object]:
         )
     except RecursionError:
         problem, fix = "nests too deep.", "Settings are at most a few brackets deep."
-    except UnicodeDecodeError:
-        problem, fix = "is not UTF-8 text.", "Save it as UTF-8."
     except FileNotFoundError:
         problem = "does not exist."
         fix = f"Name an existing file with --config or {CONFIG_VARIABLE}, or leave both away to use the environment only."
     except (OSError, ValueError) as error:
-        problem, fix = f"cannot be read: {_reason(error)}.", "Name a readable file with --config."
+        problem, fix = f"cannot be read: {reason(error)}.", "Name a readable UTF-8 file with --config."
     raise ConfigError((Fault(str(path), "", problem, fix),), path=path)
 
 
-def lay_environment(draft: Draft, environ: Mapping[str, str]) -> list[Fault]:
-    """
-    Lay `IMAGEGATE_SECTION__NAME` over the draft, wider settings first; empty variables count as not set.
-
-    Returns:
-        A fault for each variable that looks like a setting and is none, or that is not the JSON it should be.
-    """
-    places, faults = variables(), []
-    given = [name for name in environ if name.startswith(PREFIX) and environ[name]]
-    for name in sorted(given, key=lambda name: (name.count("__"), name)):
-        place = places.get(name)
-        origin = f"environment variable {name}"
-        if place is not None:
-            value, fault = _decoded(place, environ[name], origin)
-            if fault is None:
-                draft.put(place, value, origin)
-            else:
-                faults.append(fault)
-        elif "__" in name:
-            known = [place.removeprefix(PREFIX) for place in places]
-            near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
-            other = "Remove it, or look up the name in docs/configuration.md."
-            fix = f"Did you mean {PREFIX}{near[0]}?" if near else other
-            faults.append(Fault(origin, "", "is no setting.", fix))
-    return faults
+def _variable(name: str) -> str:
+    return f"environment variable {name}"
 
 
-def lay_command_line(draft: Draft, overrides: Mapping[str, object]) -> None:
-    """Lay dotted names over the draft; None is an option that was not given."""
-    for name, value in overrides.items():
-        if value is not None:
-            draft.put(tuple(name.split(".")), value, COMMAND_LINE)
+def _unknown(name: str) -> Fault:
+    known = [variable.removeprefix(PREFIX) for variable in variables()]
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+    other = "Remove it, or look up the name in docs/configuration.md."
+    return Fault(_variable(name), "", "is no setting.", f"Did you mean {PREFIX}{near[0]}?" if near else other)
 
 
-def follow_references(draft: Draft, environ: Mapping[str, str], folder: Path) -> list[Fault]:
-    """
-    Put what `env:NAME` and `file:PATH` point to in their place.
-
-    Args:
-        draft: as laid together; changed in place.
-        environ: where NAME is looked up.
-        folder: what a relative PATH starts from.
-
-    Returns:
-        A fault for each that leads nowhere. Such a place is marked broken and keeps its text.
-    """
-    faults = []
-    for place, text in list(_texts(draft.values)):
-        kind, _, target = text.partition(":")
-        if kind not in {"env", "file"} or not _is_one_value(place):
-            continue
-        value, problem, fix = _from_variable(target, environ) if kind == "env" else _from_file(target, folder)
-        if value is None:
-            draft.broken.add(place)
-            faults.append(draft.fault(place, problem, fix))
-        else:
-            _replace(draft.values, place, value)
-            draft.references[place] = text
-    return faults
-
-
-def anchor_paths(draft: Draft, folder: Path) -> list[Fault]:
-    """Make the files that settings name absolute, from the configuration file's folder; each has to be there."""
-    faults = []
-    for place, text in list(_texts(draft.values)):
-        node = node_at(place)
-        if node is None or node.type is not Path or place in draft.broken:
-            continue
-        file = folder / text
-        if not file.is_file():
-            draft.broken.add(place)
-            faults.append(
-                draft.fault(
-                    place, f"{draft.show(place)} is not a file.", f"There has to be a file at {file}."
-                )
-            )
-        _replace(draft.values, place, str(file))
-    return faults
-
-
-def _decoded(place: Place, text: str, origin: str) -> tuple[object, Fault | None]:
+def _decoded(place: Place, text: str) -> object:
+    """What a variable says: its text, or JSON where a list or a table belongs."""
     node = node_at(place)
     if node is None or node.kind == "value":
-        return text, None
-    value = _json(text)
-    if isinstance(value, dict if node.kind == "table" else list):
-        return value, None
+        return text
     kind, example = _JSON_EXAMPLES[node.kind]
-    fault = Fault(
-        origin, ".".join(map(str, place)), f"the value is not {kind} in JSON.", f"Write it like {example}."
-    )
-    return None, fault
+    wrong = WrongError(f"the value is not {kind} in JSON.", f"Write it like {example}.")
+    try:
+        value: object = from_json(text)
+    except (ValueError, TypeError):  # TypeError: a variable may hold bytes that are no text
+        raise wrong from None
+    if not isinstance(value, dict if node.kind == "table" else list):
+        raise wrong
+    return value
 
 
 _JSON_EXAMPLES: Final = {
@@ -156,68 +167,9 @@ _JSON_EXAMPLES: Final = {
 }
 
 
-def _json(text: str) -> object:
-    """What a JSON text says; None where it is none."""
+def _is_openai(url: object) -> bool:
     try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value
-
-
-def _texts(value: object, place: Place = ()) -> Iterator[tuple[Place, str]]:
-    """Every text in a tree of tables and lists, no deeper than settings can lie."""
-    if len(place) > _DEEPEST:
-        return
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _texts(item, (*place, name))
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _texts(item, (*place, number))
-
-
-def _is_one_value(place: Place) -> bool:
-    node = node_at(place)
-    return node is not None and node.kind == "value" and isinstance(place[-1], str)
-
-
-def _replace(values: object, place: Place, value: str) -> None:
-    *way, last = place
-    for step in way:
-        values = values[step]  # type: ignore[index]  # the place was found by walking these very values
-    values[last] = value  # type: ignore[index]
-
-
-def _from_variable(name: str, environ: Mapping[str, str]) -> tuple[str | None, str, str]:
-    value = environ.get(name)
-    if value:
-        return value, "", ""
-    state = "is not set" if value is None else "is empty"
-    return (
-        None,
-        f'points to environment variable "{name}", which {state}.',
-        f"Set it before you start: export {name}=...",
-    )
-
-
-def _from_file(name: str, folder: Path) -> tuple[str | None, str, str]:
-    file = folder / name
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        return (
-            None,
-            f"points to file {file}, which cannot be read: {_reason(error)}.",
-            "Create it, or correct the path.",
-        )
-    return text.removesuffix("\n").removesuffix("\r"), "", ""
-
-
-def _reason(error: OSError | ValueError) -> str:
-    """Why, in a few words and without the contents of the file."""
-    return (
-        (error.strerror or "unknown reason").lower() if isinstance(error, OSError) else "it is not UTF-8 text"
-    )
+        parts = urlsplit(str(url))
+    except ValueError:
+        return False
+    return (parts.scheme, parts.hostname) == ("https", "api.openai.com")

@@ -1,11 +1,14 @@
+"""Broken configurations, each with the words that tell a person: single settings, and rules over several."""
+
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from tests.support.config import PAID, faults_in, load_text
+from tests.support.config import PAID, error_in, faults_in, load_text
 
 TEAM = '[[team]]\nid = "a"\n'
+KEY = TEAM + '[[key]]\nid = "k"\nteam = "a"\nsecret = "sk-k"\n'
 
 
 def key(name: str, secret: str = 'secret = "sk-same"', team: str = "a") -> str:
@@ -141,3 +144,138 @@ def test_rules_over_several_settings_speak_though_single_ones_are_wrong(tmp_path
 
     keys = [fault.key for fault in faults]
     assert keys == ["server.host", "upstream.retries", "upstream.api_key", "server.port", "team[a].id"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments"),
+    [
+        ("[servr]\nport = 1", ["servr: is not a setting", 'Did you mean "server"?']),
+        ("[[teams]]\nid = 'a'", ["teams: is not a setting", 'Did you mean "team"?']),
+        ("[server]\nprot = 1", ["server.prot: is not a setting", 'Did you mean "port"?']),
+        ("[log]\nbase_url = 'x'", ["log.base_url", '"base_url" is a setting of [upstream]; move it there.']),
+        ("[log]\nqqq = 1", ["log.qqq", "Remove it. Known here: level, format."]),
+        ("[org]\nallow = { modles = [] }", ["org.allow.modles", 'Did you mean "models"?']),
+        ("[server]\nport = 'abc'", ['server.port: "abc" is not a whole number', "such as 8080"]),
+        ("[server]\nport = 80.5", ["server.port: 80.5 is not a whole number"]),
+        ("[server]\nport = true", ["server.port: true is not a number"]),
+        ("[server]\nport = 65536", ["server.port: 65536 is too large", "at most 65535, such as 8080"]),
+        ("[server]\nport = [1]", ["server.port: a list is not a whole number"]),
+        ("[server]\nworkers = 0", ["server.workers: 0 is too small", "at least 1, such as 1"]),
+        ("[server]\nhost = 'a b'", ['server.host: "a b" is not a host']),
+        ("[server]\nhost = 1", ["server.host: 1 is not a text", 'host = "..."']),
+        (
+            "[server]\ntrusted_proxies = ['10.0.0.1/8']",
+            ['"10.0.0.1/8" is neither an IP address nor a network'],
+        ),
+        ("[server]\ndrain_timeout_s = 0", ["server.drain_timeout_s: 0 is too small", "above 0"]),
+        ("[server]\ndrain_timeout_s = inf", ["server.drain_timeout_s: inf is"]),
+        ("[server]\nbody_timeout_s = 'x'", ['server.body_timeout_s: "x" is not a number']),
+        ("server = 1", ["server: the value is not a table", "[server]"]),
+        ("upstream = 1", ["upstream: the value is not a table", "[upstream]"]),
+        (
+            "[upstream]\nbase_url = 'api.openai.com'",
+            ['"api.openai.com" does not begin with http:// or https://'],
+        ),
+        ("[upstream]\nbase_url = 'https://'", ["has no host that can be read"]),
+        ("[upstream]\nbase_url = 'https://h:99999'", ["is not a URL"]),
+        ("[upstream]\nbase_url = 'https://h/v1?x=1'", ["carries a query"]),
+        ("[upstream]\nbase_url = 'https://u:p@h/v1'", ["the value carries a user", "upstream.api_key"]),
+        ("[upstream]\nproxy = 'socks5://h:1'", ["upstream.proxy: the value does not begin with http://"]),
+        ("[upstream]\ntransport = 'slow'", ['"slow" is not one of the choices', "'fast' or 'httpx2'"]),
+        ("[upstream]\nsandbox = 'maybe'", ['"maybe" is neither true nor false']),
+        ("[upstream]\napi_key = 'sk-a b'", ["upstream.api_key: the value is empty, or has spaces"]),
+        ("[upstream]\napi_key = ''", ["upstream.api_key: the value is empty, or has spaces"]),
+        (
+            "[[upstream.credential]]\nname = 'x'",
+            ["upstream.credential[x].api_key: is missing", "Add api_key ="],
+        ),
+        ("[upstream.credential]\nname = 'x'", ["is not a list of tables", "[[upstream.credential]]"]),
+        ("[store]\nurl = 'mysql://h'", ['store.url: "mysql://…" names a kind of store', "sqlite:///FOLDER"]),
+        ("[store]\nurl = 5", ["store.url: 5 is not a text"]),
+        ("[cache]\nttl_s = -1", ["cache.ttl_s: -1 is too small", "such as 86400"]),
+        ("[cache]\nscope = 'world'", ['"world" is not one of the choices', "'team', 'key' or 'org'"]),
+        ("[cache]\nignore_fields = 'user'", ['"user" is not a list', 'ignore_fields = ["..."]']),
+        ("[org]\nid = 'a b'", ['org.id: "a b" is not an id', "letters, digits, dot"]),
+        ("[org]\nlimits = '$5 per day'", ['org.limits: "$5 per day" is not a list']),
+        ("[org]\nlimits = [5]", ["org.limits: 5 is not a text"]),
+        (
+            "[org]\nlimits = ['20 imags per day']",
+            ['"20 imags per day" is not a limit: it has', "Write it like"],
+        ),
+        ("[org]\nallow = 'all'", ["org.allow: the value is not a table", "in braces"]),
+        (
+            "[org]\nallow = { routes = ['image.edits'] }",
+            ['"image.edits" is not a route', 'mean "images.edits"?'],
+        ),
+        ("[org]\nallow = { routes = ['chat.*'] }", ['"chat.*" is not a route', "globs such as files.* work"]),
+        ("[org]\nallow = { max_n = 0 }", ["org.allow.max_n: 0 is too small"]),
+        ("[org]\nallow = { models = [1] }", ["org.allow.models: 1 is not a text"]),
+        ("[team]\nid = 'a'", ["team: the value is not a list of tables", "[[team]]"]),
+        ("team = ['a']", ["team: the value is not a table", "in braces"]),
+        ("[[team]]\nname = 'x'", ["team[x].id: is missing", 'Add id = "studio"']),
+        (
+            KEY + "[[key]]\n",
+            ["key[#2].id: is missing", "key[#2].team: is missing", "key[#2].secret: is missing"],
+        ),
+        (TEAM + "[[key]]\nid = 'k'\nteam = 'a'\nsecret_sha256 = 'zz'", ["the value is not a SHA-256 digest"]),
+        (KEY + "expires_at = 2030-01-01", ["key[k].expires_at: 2030-01-01 is not a date with time"]),
+        (KEY + "expires_at = 2030-01-01T00:00:00", ["has no offset", "2027-01-31T00:00:00Z"]),
+        (KEY + "expires_at = 'soon'", ['key[k].expires_at: "soon" is not a date with time']),
+        (
+            KEY + "on_disconnect = 'wait'",
+            ['key[k].on_disconnect: "wait" is not one of', "'finish' or 'cancel'"],
+        ),
+        ("[catalog]\nunpriced = 'free'", ['"free" is no rule for unpriced models', '"as:MODEL"']),
+        ("[responses]\nreserve_images = 10000000000000000", ["is too large"]),
+        (
+            "[log]\nlevel = 'loud'",
+            ['"loud" is not one of the choices', "'debug', 'info', 'warning' or 'error'"],
+        ),
+    ],
+)
+def test_a_fault_says_where_it_is_what_is_wrong_and_what_to_do(
+    tmp_path: Path, text: str, fragments: list[str]
+) -> None:
+    if "[upstream" not in text and "upstream =" not in text:
+        text += "\n" + PAID
+
+    error = error_in(tmp_path, text)
+
+    report = str(error)
+    assert all(fragment in report for fragment in fragments), report
+    assert str(tmp_path / "imagegate.toml") in report
+    assert all(fault.problem.endswith(".") and fault.fix for fault in error.faults)
+
+
+def test_faults_from_elsewhere_name_the_variable_or_the_command_line(tmp_path: Path) -> None:
+    environ = {"IMAGEGATE_SERVER__WORKERS": "0", "IMAGEGATE_ORG__ALLOW": '{"max_n": 0}'}
+
+    [one, other] = error_in(tmp_path, PAID, environ).faults
+
+    assert (one.file, one.key) == ("environment variable IMAGEGATE_SERVER__WORKERS", "server.workers")
+    assert (other.file, other.key) == ("environment variable IMAGEGATE_ORG__ALLOW", "org.allow.max_n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fragments"),
+    [
+        ("IMAGEGATE_SERVER__PROT", "1", ["is no setting", "Did you mean IMAGEGATE_SERVER__PORT?"]),
+        ("IMAGEGATE_Q__Q", "1", ["is no setting", "docs/configuration.md"]),
+        (
+            "IMAGEGATE_ORG__LIMITS",
+            "$5 per day",
+            ["org.limits: the value is not a list in JSON", '["one", "two"]'],
+        ),
+        ("IMAGEGATE_ORG__ALLOW", "[]", ["org.allow: the value is not a table in JSON"]),
+        ("IMAGEGATE_TEAM", "studio", ["team: the value is not a list of tables in JSON", '[{"id": "one"}']),
+        ("IMAGEGATE_KEY", "[" * 100_000, ["key: the value is not a list of tables in JSON"]),
+        ("IMAGEGATE_KEY", '["\udcff"]', ["key: the value is not a list of tables in JSON"]),
+    ],
+)
+def test_variables_are_told_apart_like_settings(
+    tmp_path: Path, name: str, value: str, fragments: list[str]
+) -> None:
+    error = error_in(tmp_path, PAID, {name: value})
+
+    assert len(error.faults) == 1
+    assert all(fragment in str(error) for fragment in [name, *fragments]), str(error)

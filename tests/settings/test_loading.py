@@ -1,5 +1,6 @@
 """From files and variables to settings: precedence, references, secrets, and every fault at once."""
 
+import pickle
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -106,6 +107,17 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
         read.server.port = 1  # type: ignore[misc]  # that is what must not work
 
 
+def test_settings_travel_to_worker_processes_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = load_text(tmp_path, EVERY_SETTING)
+    monkeypatch.setenv("IMAGEGATE_SERVER__PORT", "1")  # a worker does not read again
+
+    arrived = pickle.loads(pickle.dumps(read))  # noqa: S301 - our own
+
+    assert arrived == read
+    assert arrived.upstream.credentials[0].api_key.get_secret_value() == "sk-one"
+    assert arrived.unbuilt() == read.unbuilt()
+
+
 def test_the_smallest_configuration_loads(tmp_path: Path) -> None:
     read = load_text(tmp_path, SMALLEST_CONFIG, {"OPENAI_API_KEY": "sk-up", "STUDIO_KEY": "sk-client"})
 
@@ -138,6 +150,34 @@ def test_the_environment_beats_the_file_and_the_command_line_beats_both(tmp_path
 
     assert (read.server.port, read.server.workers, read.ops.port) == (3001, 4, 1003)
     assert read.server.host == "127.0.0.1"
+
+
+def test_lists_and_tables_of_a_stronger_layer_take_the_place_of_weaker_ones(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        f"{PAID}{KEYED}[org]\nlimits = ['1 image per day']\nallow = {{ max_n = 1, sizes = ['auto'] }}",
+    )
+    environ = {
+        "IMAGEGATE_TEAM": '[{"id": "b"}]',
+        "IMAGEGATE_KEY": '[{"id": "l", "team": "b", "secret": "sk-l"}]',
+        "IMAGEGATE_ORG__ALLOW": '{"max_n": "env:NOWHERE", "prompts": true}',
+        "IMAGEGATE_ORG__LIMITS": "[]",
+    }
+
+    read = load(file, environ, {"org.allow.max_n": 3})
+
+    assert ([team.id for team in read.teams], [key.id for key in read.keys]) == (["b"], ["l"])
+    assert (read.org.allow.max_n, read.org.allow.prompts, read.org.allow.sizes) == (3, True, None)
+    assert read.org.limits == ()
+
+
+def test_what_a_stronger_layer_says_is_not_looked_for_in_weaker_ones(tmp_path: Path) -> None:
+    """A reference that leads nowhere is no fault where nobody follows it."""
+    text = '[upstream]\napi_key = "env:NOWHERE"\nca_file = "nowhere.pem"\n'
+    (tmp_path / "ca.pem").write_text("")
+    environ = {"IMAGEGATE_UPSTREAM__API_KEY": "sk-env", "IMAGEGATE_UPSTREAM__CA_FILE": "ca.pem"}
+
+    assert load_text(tmp_path, text, environ).upstream.ca_file == tmp_path / "ca.pem"
 
 
 def test_the_command_line_can_bring_whole_tables() -> None:

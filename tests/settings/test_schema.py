@@ -1,6 +1,8 @@
 from pathlib import Path
 
-from gateway.settings import Settings, default_of, load, setting_names
+import pytest
+
+from gateway.settings import UNBUILT, default_of, load, setting_names, waits_for
 from tests.support.config import PAID, load_text
 
 HONOURED = (
@@ -63,4 +65,17 @@ def test_defaults_are_good_settings() -> None:
 
     read = load(None, {"OPENAI_API_KEY": "sk"}, {k: v for k, v in given.items() if "credential" not in k})
 
-    assert read == Settings.model_validate({"upstream": {"api_key": "sk"}})
+    assert read == load(None, {"OPENAI_API_KEY": "sk"})
+
+
+def test_every_line_of_the_table_of_unbuilt_settings_is_about_a_setting() -> None:
+    names = setting_names()
+    sections = {name.partition(".")[0] for name in names}
+
+    assert all(key.partition("=")[0] in {*names, *sections} for key in UNBUILT)
+    assert all(waits_for(key.partition("=")[0]) == part for key, part in UNBUILT.items())
+
+
+def test_a_setting_that_is_honoured_waits_for_nothing() -> None:
+    with pytest.raises(LookupError, match="waits for nothing"):
+        waits_for("server.port")

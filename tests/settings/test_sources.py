@@ -1,5 +1,6 @@
 """Where settings come from: the file, variables, and values that point elsewhere."""
 
+import os
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_every_single_setting_can_come_from_the_environment() -> None:
             if name.split(".")[0] not in {"team", "key"} and "credential" not in name:
                 text = str(default).lower() if isinstance(default, bool) else str(default)
                 load(None, {"OPENAI_API_KEY": "sk", variable: text})
+
+
+@pytest.mark.parametrize("text", ["redis://h/1", "5", "null", "{"])
+def test_a_setting_that_is_one_value_is_never_read_as_json(text: str) -> None:
+    environ = {"OPENAI_API_KEY": "sk", "IMAGEGATE_STORE__URL": text}
+
+    if text.startswith("redis"):
+        assert str(load(None, environ).store.url) == "redis://h:6379/1"
+    else:
+        with pytest.raises(ConfigError, match="is not a store's URL"):
+            load(None, environ)
 
 
 def test_other_variables_with_our_prefix_are_left_alone() -> None:
@@ -116,7 +128,7 @@ def test_a_reference_that_leads_nowhere_is_one_fault_that_names_it(
         (None, "does not exist"),
         (b"[server\nport = 1", "is not valid TOML: "),
         (b"x = " + b"[" * 100_000, "nests too deep"),
-        (b"name = '\xff'", "is not UTF-8"),
+        (b"name = '\xff'", "it is not UTF-8 text"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_the_only_fault(
@@ -132,6 +144,16 @@ def test_a_file_that_cannot_be_read_is_the_only_fault(
     [fault] = refusal.value.faults
     assert fault.file == str(file)
     assert problem in fault.problem
+
+
+def test_a_pipe_can_be_the_file() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", encoding="utf-8") as pipe:
+        pipe.write(PAID)
+    try:
+        assert load(Path(f"/dev/fd/{reader}"), {}).upstream.api_key is not None
+    finally:
+        os.close(reader)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-import zoneinfo
 from datetime import UTC, datetime
 
 import pytest
@@ -6,42 +5,25 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.settings import values
 
-has_zones = pytest.mark.skipif(
-    not zoneinfo.available_timezones(), reason="this system has no time zone database"
-)
 
-
-@has_zones
 @pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "America/St_Johns"])
 def test_time_zones_have_the_names_of_the_database(name: str) -> None:
     assert TypeAdapter(values.TimeZone).validate_python(name) == name
 
 
-@has_zones
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("Europe/Berlni", 'Did you mean "Europe/Berlin"'),
         ("utc", 'Did you mean "UTC"'),
         ("../passwd", "is not a known time zone"),
+        ("Europe", "is not a known time zone"),
         ("", "is not a known time zone"),
     ],
 )
 def test_an_unknown_time_zone_names_the_nearest(name: str, words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         TypeAdapter(values.TimeZone).validate_python(name)
-
-
-def test_without_a_time_zone_database_utc_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(name: str) -> None:
-        raise zoneinfo.ZoneInfoNotFoundError(name)
-
-    monkeypatch.setattr(zoneinfo, "ZoneInfo", nothing)
-    monkeypatch.setattr(zoneinfo, "available_timezones", set)
-
-    assert TypeAdapter(values.TimeZone).validate_python("UTC") == "UTC"
-    with pytest.raises(ValidationError, match="no time zone database"):
-        TypeAdapter(values.TimeZone).validate_python("Europe/Berlin")
 
 
 @pytest.mark.parametrize(
