@@ -1,6 +1,7 @@
 """Who is introduced to whom: the only file that chooses implementations."""
 
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -9,6 +10,7 @@ from starlette.types import ASGIApp
 from gateway.adapters import log
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.ids import TimeOrderedIds
+from gateway.adapters.journal import LogJournal
 from gateway.adapters.keyfile import FileKeys
 from gateway.adapters.upstream import Account, Httpx2Upstream, Timeouts
 from gateway.catalog import load as load_catalog
@@ -19,6 +21,7 @@ from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.settings import AllowSettings, Settings, UpstreamSettings
 from gateway.web import ops
+from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.listeners import Listeners
 from gateway.web.proxy import Proxy
 
@@ -43,6 +46,7 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         clock=clock,
         keys=FileKeys(_holders(settings)),
         upstream=upstream,
+        journal=LogJournal(),
     )
 
     @asynccontextmanager
@@ -52,8 +56,22 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         finally:
             await upstream.aclose()
 
-    proxy = Proxy(pipeline, clock, TimeOrderedIds(clock.now))
+    proxy = Proxy(pipeline, clock, TimeOrderedIds(clock.now), body_timeout_s=settings.server.body_timeout_s)
     return Listeners(proxy, ops.build(clock, lifespan), ops_port)
+
+
+def protocol(settings: Settings) -> Callable[..., GuardedProtocol]:
+    """What makes the protocol of each connection, on both listeners; it can be handed to worker processes."""
+    clock = SystemClock()
+    return functools.partial(
+        GuardedProtocol,
+        limits=Limits(
+            head_timeout_s=settings.server.header_timeout_s,
+            stall_timeout_s=settings.server.body_timeout_s,
+        ),
+        new_id=TimeOrderedIds(clock.now).new,
+        now=clock.now,
+    )
 
 
 def _upstream(settings: UpstreamSettings) -> Httpx2Upstream:
@@ -78,6 +96,7 @@ def _rules(settings: Settings, catalog: Catalog) -> Rules:
     named = ((route, catalog.default_model(route)) for route in _IMAGE_ROUTES)
     return Rules(
         max_body_bytes=settings.server.max_body_bytes,
+        max_concurrent=settings.server.max_concurrent,
         retries=upstream.retries,
         sandbox=upstream.sandbox,
         credentials=tuple(Credential(one.name, one.weight) for one in upstream.credentials)

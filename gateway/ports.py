@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gateway.core.headers import Header
 from gateway.core.principal import Principal
+from gateway.core.record import Record
 
 
 class Clock(Protocol):
@@ -42,6 +43,14 @@ class KeyStore(Protocol):
 
         Expiry is the caller's to judge: it knows the time.
         """
+        ...
+
+
+class Journal(Protocol):
+    """Where records go."""
+
+    def write(self, record: Record) -> None:
+        """Take a record; at once, without waiting, never raising."""
         ...
 
 

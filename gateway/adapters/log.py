@@ -11,21 +11,20 @@ from typing import Literal
 
 import orjson
 
-CUT = "ASGI callable returned without completing response."
-"""uvicorn says this when we cut a connection on purpose; the ending of a request is told elsewhere."""
-
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON: at (RFC 3339, UTC), level, logger, message and, for errors, the trace."""
+        """The record as JSON: at (RFC 3339, UTC), level, logger, message or fields and, for errors, the trace."""
         line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
         }
+        fields: dict[str, object] | None = getattr(record, "fields", None)
+        # A line that carries fields says the same in its message, for people.
+        line.update({"message": record.getMessage()} if fields is None else fields)
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         return orjson.dumps(line).decode("utf-8")
@@ -52,12 +51,7 @@ def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(max(logging.WARNING, root.level))
-    logging.getLogger("uvicorn.error").addFilter(_not_a_cut)
     for name in ("httpx2", "httpcore2", "python_multipart", "PIL", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     # The form reader's remarks quote the body; what is wrong with it is told to the client.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-
-
-def _not_a_cut(record: logging.LogRecord) -> bool:
-    return record.getMessage() != CUT

@@ -32,10 +32,15 @@ class Code(Enum):
     INVALID_TYPE = ("invalid_type", 400, "invalid_request_error", False)
     DUPLICATE_FIELD = ("duplicate_field", 400, "invalid_request_error", False)
     INVALID_HEADER = ("invalid_header", 400, "invalid_request_error", False)
+    INVALID_HOST = ("invalid_host", 400, "invalid_request_error", False)
+    REQUEST_TIMEOUT = ("request_timeout", 408, "invalid_request_error", True)
+    UNSUPPORTED_CONTENT_ENCODING = ("unsupported_content_encoding", 415, "invalid_request_error", False)
+    HEADERS_TOO_LARGE = ("headers_too_large", 431, "invalid_request_error", False)
     REQUEST_TOO_LARGE = ("request_too_large", 413, "invalid_request_error", False)
     UPSTREAM_UNREACHABLE = ("upstream_unreachable", 502, "server_error", False)
     UPSTREAM_TIMEOUT = ("upstream_timeout", 504, "server_error", False)
     OVERLOADED = ("overloaded", 503, "server_error", True)
+    SHUTTING_DOWN = ("shutting_down", 503, "server_error", True)
     INTERNAL_ERROR = ("internal_error", 500, "server_error", False)
 
     def __init__(self, code: str, status: int, kind: str, retry: bool) -> None:  # noqa: FBT001 - the table above

@@ -11,9 +11,40 @@ from gateway.core.admission import (
     refusal_of_route,
 )
 from gateway.core.call import Call
-from gateway.core.errors import Refused
+from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.principal import Principal
 from gateway.core.routes import Match
+
+
+class Gate:
+    """
+    How many requests are inside at once: beyond the limit a request is sent away before it hurts the others.
+
+    Args:
+        most: requests inside at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.inside = 0
+
+    def __enter__(self) -> None:
+        """
+        Enter.
+
+        Raises:
+            Refused: 503 `overloaded`.
+        """
+        if self.inside >= self._most:
+            message = (
+                f"The gateway has {self._most} requests under way (server.max_concurrent). Please try again."
+            )
+            raise Refused(Refusal(Code.OVERLOADED, message, retry_after_s=1))
+        self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        """Leave."""
+        self.inside -= 1
 
 
 def admit_route(principal: Principal, match: Match) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.core.errors import Refusal
 from gateway.core.headers import Header
 
 
@@ -16,6 +17,7 @@ class Client(Protocol):
 
         Raises:
             ClientGoneError: the client left before the end.
+            Refused: 408, it paused for too long.
         """
         ...
 
@@ -32,7 +34,15 @@ class Client(Protocol):
         ...
 
     async def end(self) -> None:
-        """The answer is complete. Without this call the connection is cut, so that the client notices."""
+        """The answer is complete."""
+        ...
+
+    def cut(self) -> None:
+        """End the connection in the middle of the answer, so that the client notices."""
+        ...
+
+    async def refuse(self, refusal: Refusal, request_id: str) -> None:
+        """Answer with an error of ours; only where nothing was sent yet."""
         ...
 
 

@@ -18,6 +18,7 @@ from gateway.core.multipart import (
 )
 from gateway.core.routes import Body, Match
 from gateway.flow.exchange import Arrival, Client
+from gateway.flow.story import Story
 
 _JSON = b"application/json"
 _FORM = b"multipart/form-data"
@@ -32,12 +33,14 @@ class Parsed:
     body: tuple[bytes, ...] | None
 
 
-async def parse(arrival: Arrival, match: Match, client: Client, *, max_body_bytes: int) -> Parsed:
+async def parse(
+    arrival: Arrival, match: Match, client: Client, story: Story, *, max_body_bytes: int
+) -> Parsed:
     """
     Read the body and what it asks for.
 
     Raises:
-        Refused: 400 (unreadable, repeated or mistyped fields), 413 (longer than `max_body_bytes`).
+        Refused: 400 (unreadable, repeated or mistyped fields), 408 (too slow), 413 (longer than `max_body_bytes`).
         ClientGoneError: the client left while sending.
     """
     kind = _kind(arrival, match)
@@ -46,10 +49,9 @@ async def parse(arrival: Arrival, match: Match, client: Client, *, max_body_byte
         raise Refused(_too_large(max_body_bytes))
     reader = _form_reader(arrival) if kind is Body.FORM else None
     pieces: list[bytes] = []
-    size = 0
     async for piece in client.body():
-        size += len(piece)
-        if size > max_body_bytes:
+        story.bytes_in += len(piece)
+        if story.bytes_in > max_body_bytes:
             raise Refused(_too_large(max_body_bytes))
         if kind is Body.NONE:
             continue

@@ -1,31 +1,36 @@
 """
 The life of a request, top to bottom.
 
-    identify → parse → admit → forward → relay
+    identify → parse → admit → forward → relay → record
 
-Each stage takes what the one before it gave. A stage that says no raises `Refused`; whoever speaks to the client
-turns that into an answer (`gateway.web`).
+Each stage takes what the one before it gave. A stage that says no raises `Refused`. The record is written last,
+from a `finally`, whatever happened.
 """
 
+import asyncio
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.core.admission import DefaultModels, narrows_models
 from gateway.core.credentials import Credential, order_for
-from gateway.core.errors import Code, Refusal, Refused, quoted
+from gateway.core.errors import Code, Refusal, Refused, UpstreamFailed, quoted
 from gateway.core.headers import check_single, up, wants_websocket
-from gateway.core.models import filter_models
 from gateway.core.principal import Principal
-from gateway.core.routes import match
-from gateway.flow.admit import admit, admit_route
+from gateway.core.record import Outcome
+from gateway.core.routes import Match, match
+from gateway.flow.admit import Gate, admit, admit_route
 from gateway.flow.exchange import Arrival, Client
 from gateway.flow.fetch import Fetch
 from gateway.flow.forward import forward
 from gateway.flow.identify import identify
 from gateway.flow.parse import Parsed, parse
-from gateway.flow.relay import relay, relay_rewritten
-from gateway.flow.tasks import WhilePresent
-from gateway.ports import Clock, KeyStore, Upstream, UpstreamRequest
+from gateway.flow.relay import relay, relay_models
+from gateway.flow.story import Story
+from gateway.flow.tasks import ClientGoneError, WhilePresent
+from gateway.ports import Clock, Journal, KeyStore, Upstream, UpstreamRequest
+
+_log = logging.getLogger("imagegate.pipeline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Rules:
     """What the operator decided."""
 
     max_body_bytes: int
+    max_concurrent: int
     retries: int
     sandbox: bool
     """The upstream is a sandbox: `X-Sandbox` goes up."""
@@ -48,39 +54,56 @@ class Pipeline:
     clock: Clock
     keys: KeyStore
     upstream: Upstream
+    journal: Journal
+    gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the gate."""
+        object.__setattr__(self, "gate", Gate(self.rules.max_concurrent))
 
     async def serve(self, arrival: Arrival, client: Client) -> None:
-        """
-        Answer one request.
+        """Answer one request, whatever happens, and record it."""
+        story = Story(arrival)
+        try:
+            with self.gate:
+                await self._answer(arrival, client, story)
+        except ClientGoneError:
+            story.outcome = Outcome.CLIENT_GONE
+        except Refused as refused:
+            story.refused(refused.refusal)
+            await client.refuse(refused.refusal, arrival.id)
+        except UpstreamFailed as failed:
+            await _fail(failed, client, story)
+        except asyncio.CancelledError:
+            # The server stops and has waited long enough. This task ends here, so nothing is owed to its canceller.
+            await _stop(client, story)
+        except Exception:  # noqa: BLE001 - nothing leaves this door but an answer or a cut; the log has the trace
+            _log.exception("%s: internal error", arrival.id)
+            await _apologise(client, story)
+        finally:
+            self.journal.write(story.record(self.clock.now(), self.clock.ticks()))
 
-        Raises:
-            Refused: nothing has been sent to the client; it is to be told.
-            UpstreamFailed: likewise if the head is not out yet; else the connection is to be cut.
-            ClientGoneError: nobody is there to be told anything.
-        """
-        found = match(arrival.method, arrival.path)
-        if found is None or wants_websocket(arrival.headers):
-            what = quoted(f"{arrival.method} {arrival.path}", 200)
-            raise Refused(
-                Refusal(Code.UNKNOWN_URL, f"Unknown request URL: {what}. Please check the URL for typos.")
-            )
+    async def _answer(self, arrival: Arrival, client: Client, story: Story) -> None:
+        story.match = found = _route(arrival)
         check_single(arrival.headers)
-        principal = await identify(arrival, self.keys, self.clock)
+        story.principal = principal = await identify(arrival, self.keys, self.clock)
         admit_route(principal, found)
-        parsed = await parse(arrival, found, client, max_body_bytes=self.rules.max_body_bytes)
+        parsed = await parse(arrival, found, client, story, max_body_bytes=self.rules.max_body_bytes)
+        story.call = parsed.call
         admit(principal, parsed.call, self.rules.default_models)
         async with WhilePresent(client.gone):
-            fetch = self._fetch(arrival, principal, parsed)
+            fetch = self._fetch(arrival, principal, parsed, story)
             try:
                 if found.route.name == "models.list" and narrows_models(principal):
-                    await self._relay_models(arrival, principal, fetch, client)
+                    await relay_models(principal, fetch, client, story, self.clock)
                 else:
-                    await relay(arrival, fetch, client, self.clock)
+                    await relay(fetch, client, story, self.clock)
             finally:
                 fetch.leave()
 
-    def _fetch(self, arrival: Arrival, principal: Principal, parsed: Parsed) -> Fetch:
+    def _fetch(self, arrival: Arrival, principal: Principal, parsed: Parsed, story: Story) -> Fetch:
         first, *others = order_for(principal.team.id, self.rules.credentials)
+        story.credential = first
         request = UpstreamRequest(
             method=arrival.method,
             path=parsed.call.match.path,
@@ -95,12 +118,43 @@ class Pipeline:
             self.clock,
         )
 
-    async def _relay_models(
-        self, arrival: Arrival, principal: Principal, fetch: Fetch, client: Client
-    ) -> None:
-        head = await fetch.head()
-        if head.status != 200:  # noqa: PLR2004 - OK; anything else lists no models
-            await relay(arrival, fetch, client, self.clock)
-            return
-        body = b"".join([chunk async for chunk in fetch.chunks()])
-        await relay_rewritten(filter_models(body, principal), arrival, head, client, self.clock)
+
+def _route(arrival: Arrival) -> Match:
+    found = match(arrival.method, arrival.path)
+    if found is None or wants_websocket(arrival.headers):
+        what = quoted(f"{arrival.method} {arrival.path}", 200)
+        message = f"Unknown request URL: {what}. Please check the URL for typos."
+        raise Refused(Refusal(Code.UNKNOWN_URL, message))
+    return found
+
+
+async def _fail(failed: UpstreamFailed, client: Client, story: Story) -> None:
+    if story.status is not None:
+        story.broke_off(failed)
+        client.cut()
+        return
+    refusal = failed.refusal()
+    story.refused(refusal, Outcome.FAILED)
+    await client.refuse(refusal, story.arrival.id)
+
+
+async def _stop(client: Client, story: Story) -> None:
+    if story.status is not None:
+        story.outcome, story.code = Outcome.CANCELLED, Code.SHUTTING_DOWN.code
+        client.cut()
+        return
+    message = "The gateway is stopping and could not wait for this request any longer. Please try again."
+    refusal = Refusal(Code.SHUTTING_DOWN, message, retry=story.credential is None, retry_after_s=1)
+    story.refused(refusal, Outcome.CANCELLED)
+    await client.refuse(refusal, story.arrival.id)
+
+
+async def _apologise(client: Client, story: Story) -> None:
+    if story.status is not None:
+        story.outcome, story.code = Outcome.FAILED, Code.INTERNAL_ERROR.code
+        client.cut()
+        return
+    message = f"The gateway had an error while processing your request ({story.arrival.id})."
+    refusal = Refusal(Code.INTERNAL_ERROR, message)
+    story.refused(refusal, Outcome.FAILED)
+    await client.refuse(refusal, story.arrival.id)

@@ -1,17 +1,22 @@
 """
-The answer on its way to the client: bytes on as they come.
+The answer on its way to the client: bytes on as they come, then a look at them.
 
-Once the head is out there is no error page. A broken upstream breaks the client's connection (`Client.end` is not
-called); a clean end is a clean end.
+Once the head is out there is no error page. A broken upstream breaks the client's connection; a clean end is a clean
+end.
 """
 
+from http import HTTPStatus
+
 from gateway.core.headers import STREAM_HEADERS, Header, down, first, is_event_stream, server_timing
-from gateway.flow.exchange import Arrival, Client
+from gateway.core.models import filter_models
+from gateway.core.principal import Principal
+from gateway.flow.exchange import Client
 from gateway.flow.fetch import Fetch, Head
+from gateway.flow.story import Story
 from gateway.ports import Clock
 
 
-async def relay(arrival: Arrival, fetch: Fetch, client: Client, clock: Clock) -> None:
+async def relay(fetch: Fetch, client: Client, story: Story, clock: Clock) -> None:
     """
     Hand the upstream's answer on, unchanged but for the headers that are ours to change.
 
@@ -19,14 +24,45 @@ async def relay(arrival: Arrival, fetch: Fetch, client: Client, clock: Clock) ->
         UpstreamFailed: before the head, or in the middle of the body.
     """
     head = await fetch.head()
-    await client.start(head.status, head_for(arrival, head, clock))
+    story.answered(head, clock.ticks())
+    await client.start(head.status, _headers(head, story, clock))
     async for chunk in fetch.chunks():
         await client.send(chunk)
+        story.passed(chunk)
+    story.ended()
     await client.end()
 
 
-def head_for(arrival: Arrival, head: Head, clock: Clock) -> list[Header]:
+async def relay_models(
+    principal: Principal, fetch: Fetch, client: Client, story: Story, clock: Clock
+) -> None:
+    """
+    Hand a list of models on, without those that the caller may not use.
+
+    Raises:
+        UpstreamFailed: there was no whole answer.
+    """
+    head = await fetch.head()
+    if head.status != HTTPStatus.OK:
+        await relay(fetch, client, story, clock)
+        return
+    body = filter_models(b"".join([chunk async for chunk in fetch.chunks()]), principal)
+    story.answered(head, clock.ticks())
+    headers = [
+        (name, value)
+        for name, value in _headers(head, story, clock)
+        if name not in {b"content-length", b"etag"}
+    ]
+    await client.start(head.status, [*headers, (b"content-length", str(len(body)).encode("ascii"))])
+    await client.send(body)
+    story.passed(body)
+    story.ended()
+    await client.end()
+
+
+def _headers(head: Head, story: Story, clock: Clock) -> list[Header]:
     """The headers of an answer that comes from the upstream."""
+    arrival = story.arrival
     headers = down(head.headers)
     if is_event_stream(headers):
         headers = [(name, value) for name, value in headers if name != b"cache-control"]
@@ -36,16 +72,3 @@ def head_for(arrival: Arrival, head: Head, clock: Clock) -> list[Header]:
     headers.append((b"x-imagegate-id", arrival.id.encode("ascii")))
     headers.append(server_timing(clock.ticks() - arrival.at - head.waited_s, head.waited_s))
     return headers
-
-
-async def relay_rewritten(body: bytes, arrival: Arrival, head: Head, client: Client, clock: Clock) -> None:
-    """Send a body of ours under the upstream's head."""
-    headers = [
-        (name, value)
-        for name, value in head_for(arrival, head, clock)
-        if name not in {b"content-length", b"etag"}
-    ]
-    headers.append((b"content-length", str(len(body)).encode("ascii")))
-    await client.start(head.status, headers)
-    await client.send(body)
-    await client.end()

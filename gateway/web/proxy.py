@@ -5,35 +5,52 @@ uvicorn does not tell an application that its client has left, unless it is aske
 Here that is `Connection.gone`, which the pipeline watches while it answers.
 """
 
-import logging
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.core.errors import Code, Refusal, Refused, UpstreamFailed
+from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.headers import Header
 from gateway.flow.exchange import Arrival
 from gateway.flow.pipeline import Pipeline
 from gateway.flow.tasks import ClientGoneError
 from gateway.ports import Clock, Ids
 from gateway.web import errors, health
-
-_log = logging.getLogger("imagegate.proxy")
+from gateway.web.guard import CUT
 
 
 class Connection:
-    """One request's `receive` and `send`, as the `Client` that the flow knows."""
+    """
+    One request's `receive` and `send`, as the `Client` that the flow knows.
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    Args:
+        receive: ASGI's.
+        send: ASGI's.
+        cut: ends the connection in the middle of an answer.
+        clock: for dates.
+        body_timeout_s: how long the client may pause while it sends its body.
+    """
+
+    def __init__(
+        self, receive: Receive, send: Send, cut: Callable[[], None], clock: Clock, body_timeout_s: float
+    ) -> None:
         self._receive = receive
         self._send = send
-        self.started = False
+        self._cut = cut
+        self._clock = clock
+        self._body_timeout_s = body_timeout_s
 
     async def body(self) -> AsyncIterator[bytes]:
         """The request's body."""
         more = True
         while more:
-            message = await self._receive()
+            try:
+                async with asyncio.timeout(self._body_timeout_s):
+                    message = await self._receive()
+            except TimeoutError:
+                message_ = f"The request's body paused for more than {self._body_timeout_s:g} seconds."
+                raise Refused(Refusal(Code.REQUEST_TIMEOUT, message_)) from None
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             chunk: bytes = message.get("body", b"")
@@ -48,7 +65,6 @@ class Connection:
 
     async def start(self, status: int, headers: list[Header]) -> None:
         """Send the head."""
-        self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, chunk: bytes) -> None:
@@ -59,31 +75,42 @@ class Connection:
         """Complete the answer."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def cut(self) -> None:
+        """End the connection in the middle of the answer."""
+        self._cut()
+
+    async def refuse(self, refusal: Refusal, request_id: str) -> None:
+        """Answer with an error of ours."""
+        headers, body = errors.answer(refusal, request_id, self._clock.now())
+        await self.whole(refusal.code.status, headers, body)
+
     async def whole(self, status: int, headers: list[Header], body: bytes) -> None:
         """Send a complete answer of ours."""
-        self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.start(status, headers)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 class Proxy:
     """
-    The ASGI application of the public listener.
+    The ASGI application of the public listener. It runs behind `guard.GuardedProtocol`.
 
     Args:
         pipeline: answers requests.
         clock: for arrival times and dates.
         ids: names for requests.
+        body_timeout_s: how long a client may pause while it sends its body.
     """
 
-    def __init__(self, pipeline: Pipeline, clock: Clock, ids: Ids) -> None:
+    def __init__(self, pipeline: Pipeline, clock: Clock, ids: Ids, *, body_timeout_s: float) -> None:
         self._pipeline = pipeline
         self._clock = clock
         self._ids = ids
+        self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        client = Connection(receive, send)
+        cut = scope["extensions"][CUT]["cut"]
+        client = Connection(receive, send, cut, self._clock, self._body_timeout_s)
         if scope["path"] in health.PATHS and scope["method"] == "GET":
             await client.whole(200, *health.answer(self._clock.now()))
             return
@@ -95,23 +122,4 @@ class Proxy:
             headers=tuple(scope["headers"]),
             at=self._clock.ticks(),
         )
-        try:
-            await self._pipeline.serve(arrival, client)
-        except ClientGoneError:
-            return
-        except Refused as refused:
-            await self._refuse(client, arrival, refused.refusal)
-        except UpstreamFailed as failed:
-            _log.warning("%s: %s", arrival.id, failed)
-            await self._refuse(client, arrival, failed.refusal())
-        except Exception:  # noqa: BLE001 - nothing leaves this door but an answer or a cut; the log has the trace
-            _log.exception("%s: internal error", arrival.id)
-            message = f"The gateway had an error while processing your request ({arrival.id})."
-            await self._refuse(client, arrival, Refusal(Code.INTERNAL_ERROR, message))
-
-    async def _refuse(self, client: Connection, arrival: Arrival, refusal: Refusal) -> None:
-        if client.started:
-            # Returning without the last body message makes uvicorn close the connection: the client sees a cut.
-            return
-        headers, body = errors.answer(refusal, arrival.id, self._clock.now())
-        await client.whole(refusal.code.status, headers, body)
+        await self._pipeline.serve(arrival, client)

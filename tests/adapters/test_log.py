@@ -44,11 +44,11 @@ def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.endswith("WARNING imagegate.x: heard\n")
 
 
-def test_a_cut_on_purpose_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure("info", "text")
-    logging.getLogger("uvicorn.error").error(log.CUT)
-    logging.getLogger("uvicorn.error").error("something else")
-    assert capsys.readouterr().err.count("\n") == 1
+def test_a_line_with_fields_is_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    logging.getLogger("imagegate.x").info("for people", extra={"fields": {"at": "then", "status": 200}})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert orjson.loads(line) == {"at": "then", "level": "info", "logger": "imagegate.x", "status": 200}
 
 
 def test_what_a_form_readers_says_of_a_body_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:

@@ -314,16 +314,19 @@ class TestConnections:
                 await opening
             await wire.wait_closed_by_peer()
 
-    async def test_a_pool_of_one_survives_any_number_of_cancellations(self, make: Make) -> None:
+    async def test_a_pool_of_one_survives_any_number_of_cancellations(
+        self, make: Make, rounds: int, figure: Callable[[str, int], None]
+    ) -> None:
         """encode/httpcore#1093: slots lost for good when requests are cancelled while they queue."""
         async with pair(make, Options(max_connections=1)) as (upstream, server):
-            for _ in range(20):
+            for _ in range(rounds):
                 calls = [begin(upstream.open(asking())) for _ in range(3)]
                 wire, _ = await server.request()
                 for call in calls:
                     call.cancel()
                 await asyncio.gather(*calls, return_exceptions=True)
                 await wire.wait_closed_by_peer()
+            figure("requests cancelled in a pool of one connection", rounds * 3)
             healthy = begin(upstream.open(asking()))
             wire, _ = await server.request()
             await wire.write(HEAD, b"Content-Length: 2\r\n\r\n{}")

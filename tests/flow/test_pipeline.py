@@ -1,24 +1,28 @@
 """The order of things, with every port in the test's hands."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 
 import pytest
 
 from gateway.adapters.keyfile import FileKeys
 from gateway.core.credentials import Credential
-from gateway.core.errors import Code, Failure, Refused, UpstreamFailed
+from gateway.core.errors import Code, Failure, Refusal, UpstreamFailed
 from gateway.core.headers import Header
 from gateway.core.principal import Allow, Principal, digest_of
+from gateway.core.record import Outcome, Record
 from gateway.flow.exchange import Arrival
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.flow.tasks import ClientGoneError
 from tests.support.clock import FakeClock
-from tests.support.gateway import DEFAULT_MODELS, principal
+from tests.support.gateway import DEFAULT_MODELS, ListJournal, principal
 from tests.support.scripted import Reply, Scripted
 
 JSON: tuple[Header, ...] = ((b"authorization", b"Bearer sk-1"), (b"content-type", b"application/json"))
+SSE: tuple[Header, ...] = ((b"content-type", b"text/event-stream"), (b"x-request-id", b"req_1"))
+DONE = b'event: image_generation.completed\ndata: {"type":"image_generation.completed"}\n\n'
+BROKEN = UpstreamFailed(Failure.BROKEN_OFF, phase="read", sent=True)
 
 
 @dataclass
@@ -28,11 +32,14 @@ class Listener:
     pieces: list[bytes] = field(default_factory=lambda: [b"{}"])
     seen: list[object] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    leaves_while_sending: bool = False
 
     async def body(self) -> AsyncIterator[bytes]:
         self.seen.append("body read")
         for piece in self.pieces:
             yield piece
+        if self.leaves_while_sending:
+            raise ClientGoneError
 
     async def gone(self) -> None:
         await self.left.wait()
@@ -46,35 +53,70 @@ class Listener:
     async def end(self) -> None:
         self.seen.append("end")
 
+    def cut(self) -> None:
+        self.seen.append("cut")
 
-def house(upstream: Scripted, who: Principal | None = None) -> Pipeline:
-    return Pipeline(
-        rules=Rules(
+    async def refuse(self, refusal: Refusal, request_id: str) -> None:
+        assert request_id == "igr_1"
+        self.seen.append(refusal.code)
+
+
+@dataclass
+class House:
+    """A pipeline with its ports."""
+
+    upstream: Scripted
+    who: Principal = field(default_factory=principal)
+    max_concurrent: int = 10
+    journal: ListJournal = field(default_factory=ListJournal)
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    def __post_init__(self) -> None:
+        rules = Rules(
             max_body_bytes=1000,
+            max_concurrent=self.max_concurrent,
             retries=1,
             sandbox=False,
             credentials=(Credential("only"),),
             default_models=DEFAULT_MODELS,
-        ),
-        clock=FakeClock(),
-        keys=FileKeys({digest_of("sk-1"): who or principal()}),
-        upstream=upstream,
-    )
+        )
+        keys = FileKeys({digest_of("sk-1"): self.who})
+        self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self.journal)
+
+    def serve(self, client: Listener, asked: Arrival | None = None) -> Coroutine[object, object, None]:
+        return self.pipeline.serve(asked or arrival(), client)
+
+    @property
+    def record(self) -> Record:
+        """The one record there is."""
+        (record,) = self.journal.records
+        return record
 
 
-def arrival(
-    path: str = "/v1/images/generations", *, method: str = "POST", headers: tuple[Header, ...] = JSON
-) -> Arrival:
-    return Arrival("igr_1", method, path, b"", headers, 0.0)
+def arrival(path: str = "/v1/images/generations", *, headers: tuple[Header, ...] = JSON) -> Arrival:
+    return Arrival("igr_1", "POST", path, b"", headers, FakeClock().ticks())
+
+
+async def settle() -> None:
+    """Let every task run as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_a_call_that_is_allowed_goes_up_and_its_answer_comes_down() -> None:
-    upstream, client = Scripted([Reply(script=[b"one", b"two"])]), Listener([b'{"prompt":', b'"x"}'])
-    await house(upstream).serve(arrival(), client)
+    house, client = (
+        House(Scripted([Reply(script=[b"one", b"two"])])),
+        Listener([b'{"model":"x",', b'"prompt":"p"}']),
+    )
+    await house.serve(client)
     assert client.seen == ["body read", (200, b"application/json"), b"one", b"two", "end"]
-    assert [(one.path, one.body, one.credential) for one in upstream.requests] == [
-        ("/images/generations", (b'{"prompt":', b'"x"}'), "only")
+    assert [(one.path, one.body, one.credential) for one in house.upstream.requests] == [
+        ("/images/generations", (b'{"model":"x",', b'"prompt":"p"}'), "only")
     ]
+    record = house.record
+    assert (record.outcome, record.status, record.model) == (Outcome.COMPLETED, 200, "x")
+    assert (record.org, record.team, record.key, record.credential) == ("default", "team", "key", "only")
+    assert (record.bytes_in, record.bytes_out) == (26, 6)
 
 
 @pytest.mark.parametrize(
@@ -90,42 +132,143 @@ async def test_a_call_that_is_allowed_goes_up_and_its_answer_comes_down() -> Non
 async def test_what_can_be_refused_early_is(
     asked: Arrival, who: Principal | None, code: Code, reads_body: bool
 ) -> None:
-    upstream, client = Scripted([]), Listener()
-    with pytest.raises(Refused) as caught:
-        await house(upstream, who).serve(asked, client)
-    assert caught.value.refusal.code is code
-    assert client.seen == (["body read"] if reads_body else [])
-    assert upstream.requests == []
+    house, client = House(Scripted([]), who or principal()), Listener()
+    await house.serve(client, asked)
+    assert client.seen == (["body read", code] if reads_body else [code])
+    assert house.upstream.requests == []
+    assert (house.record.outcome, house.record.code, house.record.status) == (
+        Outcome.REFUSED,
+        code.code,
+        code.status,
+    )
 
 
-async def test_a_failure_before_the_head_is_told_and_nothing_is_sent() -> None:
-    client = Listener()
-    upstream = Scripted([UpstreamFailed(Failure.UNREACHABLE, phase="read", sent=True)])
-    with pytest.raises(UpstreamFailed):
-        await house(upstream).serve(arrival(), client)
-    assert client.seen == ["body read"]
+class TestEndings:
+    @pytest.mark.parametrize(
+        ("script", "outcome"),
+        [
+            pytest.param([DONE], Outcome.COMPLETED, id="terminal event"),
+            pytest.param([DONE[:30], DONE[30:]], Outcome.COMPLETED, id="terminal event in two pieces"),
+            pytest.param([b": ping\n\n"], Outcome.INCOMPLETE, id="no terminal event"),
+            pytest.param([], Outcome.INCOMPLETE, id="no event at all"),
+            pytest.param([b'event: error\ndata: {"error":{}}\n\n'], Outcome.FAILED, id="error event"),
+            pytest.param(
+                [b"event: response.incomplete\ndata: {}\n\n"], Outcome.INCOMPLETE, id="stopped early"
+            ),
+            pytest.param([b"\xff\x00garbage"], Outcome.INCOMPLETE, id="garbage"),
+        ],
+    )
+    async def test_a_stream_ends_as_its_events_say(self, script: list[bytes], outcome: Outcome) -> None:
+        house, client = House(Scripted([Reply(headers=SSE, script=script)])), Listener()
+        await house.serve(client)
+        assert client.seen[2:] == [*script, "end"], "a clean end upstream is a clean end here"
+        assert (house.record.outcome, house.record.stream) == (outcome, True)
+        assert house.record.upstream_request_id == "req_1"
 
+    @pytest.mark.parametrize(
+        ("status", "outcome"), [(200, Outcome.COMPLETED), (400, Outcome.FAILED), (500, Outcome.FAILED)]
+    )
+    async def test_a_plain_answer_ends_as_its_status_says(self, status: int, outcome: Outcome) -> None:
+        house = House(Scripted([Reply(status=status)]))
+        await house.serve(Listener())
+        assert (house.record.outcome, house.record.status) == (outcome, status)
 
-async def test_a_break_in_the_middle_is_never_a_clean_end() -> None:
-    client = Listener()
-    broken = UpstreamFailed(Failure.BROKEN_OFF, phase="read", sent=True)
-    with pytest.raises(UpstreamFailed):
-        await house(Scripted([Reply(script=[b"one", broken])])).serve(arrival(), client)
-    assert client.seen[-1] == b"one"
+    async def test_a_failure_before_the_head_is_told(self) -> None:
+        house, client = (
+            House(Scripted([UpstreamFailed(Failure.UNREACHABLE, phase="read", sent=True)])),
+            Listener(),
+        )
+        await house.serve(client)
+        assert client.seen == ["body read", Code.UPSTREAM_UNREACHABLE]
+        assert (house.record.outcome, house.record.status) == (Outcome.FAILED, 502)
 
+    @pytest.mark.parametrize("after", [b"one", DONE], ids=["mid-stream", "after the terminal event"])
+    async def test_a_break_in_the_middle_cuts_the_client(self, after: bytes) -> None:
+        house, client = House(Scripted([Reply(headers=SSE, script=[after, BROKEN])])), Listener()
+        await house.serve(client)
+        assert client.seen[-2:] == [after, "cut"]
+        assert house.record.outcome is Outcome.UPSTREAM_CUT
 
-@pytest.mark.parametrize("waiting_for", ["head", "chunk"])
-async def test_a_client_that_leaves_ends_the_call(waiting_for: str) -> None:
-    client, never = Listener(), asyncio.Event()
-    reply = Reply(script=[b"one", never])
-    upstream = Scripted([never, reply] if waiting_for == "head" else [reply])
-    serving = asyncio.get_running_loop().create_task(house(upstream).serve(arrival(), client))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    client.left.set()
-    with pytest.raises(ClientGoneError):
+    @pytest.mark.parametrize("waiting_for", ["head", "chunk"])
+    async def test_a_client_that_leaves_ends_the_call(self, waiting_for: str) -> None:
+        client, never = Listener(), asyncio.Event()
+        reply = Reply(script=[b"one", never])
+        house = House(Scripted([never, reply] if waiting_for == "head" else [reply]))
+        serving = asyncio.get_running_loop().create_task(house.serve(client))
+        await settle()
+        client.left.set()
         await serving
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert reply.closed == (0 if waiting_for == "head" else 1)
-    assert "end" not in client.seen
+        await settle()
+        assert reply.closed == (0 if waiting_for == "head" else 1)
+        assert house.record.outcome is Outcome.CLIENT_GONE
+        assert not {"end", "cut"} & {one for one in client.seen if isinstance(one, str)}
+
+    async def test_a_client_that_leaves_while_sending_never_reaches_the_upstream(self) -> None:
+        house = House(Scripted([]))
+        await house.serve(Listener(leaves_while_sending=True))
+        assert house.record.outcome is Outcome.CLIENT_GONE
+        assert house.upstream.requests == []
+
+    async def test_a_fault_of_ours_is_told_without_its_insides(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Faulty(Scripted):
+            async def open(self, request: object) -> Reply:
+                raise KeyError("sk-secret")
+
+        house, client = House(Faulty([])), Listener()
+        await house.serve(client)
+        assert client.seen == ["body read", Code.INTERNAL_ERROR]
+        assert (house.record.outcome, house.record.status) == (Outcome.FAILED, 500)
+        assert "internal error" in caplog.text
+
+    @pytest.mark.parametrize("started", [False, True])
+    async def test_a_server_that_stops_tells_or_cuts(self, started: bool) -> None:
+        client, never = Listener(), asyncio.Event()
+        reply = Reply(script=[b"one", never])
+        house = House(Scripted([reply] if started else [never, reply]))
+        serving = asyncio.get_running_loop().create_task(house.serve(client))
+        await settle()
+        serving.cancel()
+        await serving
+        await settle()
+        assert client.seen[-1] == ("cut" if started else Code.SHUTTING_DOWN)
+        assert (house.record.outcome, house.record.code) == (Outcome.CANCELLED, "shutting_down")
+        assert reply.closed == int(started)
+
+
+async def test_one_request_too_many_is_sent_away_and_the_others_go_on() -> None:
+    hold = asyncio.Event()
+    house = House(Scripted([Reply(script=[hold, b"one"]), Reply(script=[hold, b"two"])]), max_concurrent=2)
+    inside = [Listener(), Listener()]
+    serving = [asyncio.get_running_loop().create_task(house.serve(client)) for client in inside]
+    await settle()
+    shed = Listener()
+    await house.serve(shed)
+    assert shed.seen == [Code.OVERLOADED]
+    hold.set()
+    await asyncio.gather(*serving)
+    assert [client.seen[-1] for client in inside] == ["end", "end"]
+    assert house.pipeline.gate.inside == 0
+
+
+async def test_a_request_cancelled_at_any_await_leaves_nothing_behind() -> None:
+    """As httpcore tests itself: run it as often as it has steps, and cancel it one step later each time."""
+    for step in range(60):
+        reply = Reply(headers=SSE, script=[b"one", b"two", DONE])
+        house, client = House(Scripted([reply])), Listener([b"{", b"}"])
+        serving = asyncio.get_running_loop().create_task(house.serve(client))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        finished = serving.done()
+        serving.cancel()
+        await asyncio.wait([serving])
+        await settle()
+        assert len(house.journal.records) == (0 if step == 0 else 1)
+        assert reply.closed == len(house.upstream.requests)
+        assert house.pipeline.gate.inside == 0
+        assert len(asyncio.all_tasks()) == 1
+        if finished:
+            assert house.record.outcome is Outcome.COMPLETED
+            return
+    raise AssertionError("the request never came to its end")

@@ -1,10 +1,11 @@
 """A gateway in the test's own event loop, under a real uvicorn on a real port."""
 
 import asyncio
+import functools
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import uvicorn
 
@@ -16,12 +17,15 @@ from gateway.cli.server import config
 from gateway.core.admission import DefaultModels
 from gateway.core.credentials import Credential
 from gateway.core.principal import Allow, Principal, Scope, digest_of
+from gateway.core.record import Record
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.ports import Upstream
+from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.proxy import Proxy
 from tests.support.raw import PATIENCE_S
 
 KEY = "sk-test"
+PATIENT = Limits(head_timeout_s=PATIENCE_S, stall_timeout_s=PATIENCE_S)
 DEFAULT_MODELS = DefaultModels({"images.generations": "dall-e-2"}, "gpt-image-2.6-sunburst")
 
 
@@ -31,6 +35,8 @@ class LiveGateway:
 
     port: int
     server: uvicorn.Server
+    records: list[Record]
+    """Of the requests that are over, in the order in which they ended."""
 
     @property
     def connections(self) -> int:
@@ -41,6 +47,16 @@ class LiveGateway:
         """Returns once no client connection is open."""
         while self.connections:
             await asyncio.sleep(0)
+
+
+@dataclass
+class ListJournal:
+    """Keeps records for a test to look at."""
+
+    records: list[Record] = field(default_factory=list)
+
+    def write(self, record: Record) -> None:
+        self.records.append(record)
 
 
 def principal(
@@ -63,6 +79,10 @@ async def live_gateway(
     retries: int = 1,
     credentials: Sequence[str] = ("default",),
     sandbox: bool = False,
+    max_concurrent: int = 4000,
+    limits: Limits = PATIENT,
+    body_timeout_s: float = PATIENCE_S,
+    drain_timeout_s: float = 0,
 ) -> AsyncIterator[LiveGateway]:
     """
     A gateway in front of `base_url`.
@@ -73,6 +93,7 @@ async def live_gateway(
         upstream: instead of one over httpx2.
     """
     clock = SystemClock()
+    journal = ListJournal()
     real = upstream or Httpx2Upstream(
         base_url,
         {name: Account(f"sk-up-{name}") for name in credentials},
@@ -82,6 +103,7 @@ async def live_gateway(
     pipeline = Pipeline(
         rules=Rules(
             max_body_bytes=max_body_bytes,
+            max_concurrent=max_concurrent,
             retries=retries,
             sandbox=sandbox,
             credentials=tuple(Credential(name) for name in credentials),
@@ -90,9 +112,15 @@ async def live_gateway(
         clock=clock,
         keys=FileKeys({digest_of(secret): who for secret, who in (holders or {KEY: principal()}).items()}),
         upstream=real,
+        journal=journal,
     )
-    sock = socket.create_server(("127.0.0.1", 0))
-    settings = config(Proxy(pipeline, clock, TimeOrderedIds(clock.now)))
+    ids = TimeOrderedIds(clock.now)
+    sock = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    settings = config(
+        Proxy(pipeline, clock, ids, body_timeout_s=body_timeout_s),
+        protocol=functools.partial(GuardedProtocol, limits=limits, new_id=ids.new, now=clock.now),
+        drain_timeout_s=drain_timeout_s,
+    )
     settings.lifespan = "off"
     settings.loop = "none"
     server = uvicorn.Server(settings)
@@ -100,7 +128,7 @@ async def live_gateway(
     try:
         while not server.started:
             await asyncio.sleep(0)
-        yield LiveGateway(sock.getsockname()[1], server)
+        yield LiveGateway(sock.getsockname()[1], server, journal.records)
     finally:
         server.should_exit = True
         server.force_exit = True

@@ -19,7 +19,7 @@ port = 0
 
 [upstream]
 base_url = "{base_url}"
-api_key = "sk-up"
+api_key = "{api_key}"
 sandbox = true
 {upstream}
 
@@ -101,7 +101,14 @@ def _addresses(process: subprocess.Popen[str], log: Path) -> list[str]:
 
 @contextmanager
 def gateway_process(
-    base_url: str, folder: Path, *, upstream: str = "", rest: str = "", arguments: tuple[str, ...] = ()
+    base_url: str,
+    folder: Path,
+    *,
+    upstream: str = "",
+    api_key: str = "sk-up",
+    key: str = KEY,
+    rest: str = "",
+    arguments: tuple[str, ...] = (),
 ) -> Iterator[Running]:
     """
     `imagegate serve` in front of `base_url`, with the key `sk-test`.
@@ -111,7 +118,9 @@ def gateway_process(
         rest: further lines of the key, and of the file.
     """
     config = folder / "gateway.toml"
-    config.write_text(SETTINGS.format(base_url=base_url, key=KEY, upstream=upstream, rest=rest))
+    config.write_text(
+        SETTINGS.format(base_url=base_url, api_key=api_key, key=key, upstream=upstream, rest=rest)
+    )
     with running("serve", "--config", str(config), "--port", "0", *arguments, folder=folder) as process:
         yield process
 

@@ -38,7 +38,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_sandbox_and_gateway_run_from_another_folder(python: str, tmp_path: Path) -> None:
     with running("sandbox", "--port", "0", "--speed", "0", folder=tmp_path, python=python) as sandbox:
         config = tmp_path / "gateway.toml"
-        config.write_text(SETTINGS.format(base_url=f"{sandbox.url}/v1", key=KEY, upstream="", rest=""))
+        config.write_text(
+            SETTINGS.format(base_url=f"{sandbox.url}/v1", api_key="sk-up", key=KEY, upstream="", rest="")
+        )
         with running(
             "serve", "--config", str(config), "--port", "0", folder=tmp_path, python=python
         ) as gateway:

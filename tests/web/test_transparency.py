@@ -1,8 +1,9 @@
 """Whatever the bytes and wherever the network cuts them: what the client gets is what the upstream sent."""
 
 import asyncio
+from collections.abc import Callable
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import FULL
@@ -18,9 +19,11 @@ BODIES = st.lists(PIECE, max_size=20).map(b"".join)
 CONTENT_TYPES = st.sampled_from([b"text/event-stream", b"application/json", b"application/octet-stream"])
 
 
-@settings(max_examples=200 if FULL else 20)
-@given(st.data())
-def test_the_clients_bytes_are_the_upstreams_bytes(data: st.DataObject) -> None:
+@settings(max_examples=200 if FULL else 20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_the_clients_bytes_are_the_upstreams_bytes(
+    figure: Callable[[str, int], None], data: st.DataObject
+) -> None:
     """A few answers on one connection after the other, each cut anew; framing by length and by chunks."""
     answers = data.draw(st.lists(st.tuples(BODIES, CONTENT_TYPES, st.booleans()), min_size=1, max_size=4))
 
@@ -57,6 +60,7 @@ def test_the_clients_bytes_are_the_upstreams_bytes(data: st.DataObject) -> None:
                     assert await read_chunked(client.reader) == body
 
     asyncio.run(run())
+    figure("answers sent through the gateway in random pieces and compared byte for byte", len(answers))
 
 
 async def read_chunked(reader: asyncio.StreamReader) -> bytes:
