@@ -86,6 +86,20 @@ def config(
 def run(settings: uvicorn.Config, sockets: list[socket.socket]) -> None:
     """Serve until told to stop, in as many processes as configured."""
     if settings.workers > 1:
-        Multiprocess(settings, sockets=sockets).run()
+        _Workers(settings, sockets=sockets).run()
     else:
         uvicorn.Server(settings).run(sockets)
+
+
+class _Workers(Multiprocess):
+    """Worker processes on shared sockets."""
+
+    def terminate_all(self) -> None:
+        """
+        Stop listening, then let the workers end.
+
+        The sockets are this process's too: left open, they would take connections that nobody serves any more.
+        """
+        for sock in self.sockets:
+            sock.close()
+        super().terminate_all()
