@@ -1,13 +1,15 @@
 """
 multipart/form-data, read as it arrives, for the few fields we decide by.
 
-The bytes go up as they came; this reader runs beside them. It never holds a picture, and it refuses what two
+The bytes go up as they came; this reader runs beside them, takes the digest of each part on the way, and never holds a
+picture. It refuses what two
 parsers could read differently: a decisive field that comes twice, in brackets, as a file, or in a foreign
 charset; a part whose name is said in two ways; parts behind the closing delimiter.
 
 Boundary scanning is python-multipart's, the parser that Starlette uses; the rules above are ours.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 
@@ -40,21 +42,36 @@ class RepeatedFieldError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a form: what stands for it once its bytes have passed."""
+
+    name: str
+    size: int
+    """Bytes of its content."""
+    sha256: bytes
+    """Of its content."""
+
+
+@dataclass(frozen=True, slots=True)
 class Form:
     """What was read of a form."""
 
     fields: dict[str, str]
     """The decisive fields that were there."""
-    names: tuple[str, ...]
-    """The name of every part, in order."""
+    parts: tuple[Part, ...] = ()
+    """Every part, in order."""
 
 
 @dataclass(slots=True)
-class _Part:
+class _Reading:
+    """The part that is being read."""
+
     header_name: bytes = b""
     header_value: bytes = b""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     name: str = ""
+    size: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     value: bytearray | None = None
     """Collected only if the part is decisive."""
 
@@ -71,9 +88,10 @@ class FormReader:
     def __init__(self, boundary: bytes, wanted: frozenset[str]) -> None:
         self._wanted = wanted
         self._closing = b"--" + boundary + b"--"
-        self._part = _Part()
+        self._part = _Reading()
         self._fields: dict[str, str] = {}
-        self._names: list[str] = []
+        self._names: set[str] = set()
+        self._parts: list[Part] = []
         self._ended = False
         self._tail = b""
         try:
@@ -125,7 +143,7 @@ class FormReader:
         """
         if not self._closed():
             raise InvalidMultipartError("the closing delimiter is missing")
-        return Form(self._fields, tuple(self._names))
+        return Form(self._fields, tuple(self._parts))
 
     def _closed(self) -> bool:
         return self._ended
@@ -136,9 +154,9 @@ class FormReader:
             raise InvalidMultipartError("there are bytes behind the closing delimiter")
 
     def _begin(self) -> None:
-        if len(self._names) >= MAX_PARTS:
+        if len(self._parts) >= MAX_PARTS:
             raise InvalidMultipartError(f"it has more than {MAX_PARTS} parts")
-        self._part = _Part()
+        self._part = _Reading()
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._part.header_name += data[start:end]
@@ -164,7 +182,7 @@ class FormReader:
         except UnicodeDecodeError:
             raise InvalidMultipartError("a part's name is not UTF-8") from None
         self._check_name(part.name)
-        self._names.append(part.name)
+        self._names.add(part.name)
         if part.name in self._wanted:
             if b"filename" in parameters or b"filename*" in parameters:
                 raise InvalidMultipartError(f"the field {part.name} must not be a file")
@@ -179,16 +197,18 @@ class FormReader:
             raise InvalidMultipartError(f"the field {base} must be sent as {base}, without brackets")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        value = self._part.value
+        part = self._part
+        part.size += end - start
+        part.digest.update(memoryview(data)[start:end])
+        value = part.value
         if value is not None:
             value += data[start:end]
             if len(value) > MAX_VALUE_BYTES:
-                raise InvalidMultipartError(
-                    f"the field {self._part.name} is longer than {MAX_VALUE_BYTES} bytes"
-                )
+                raise InvalidMultipartError(f"the field {part.name} is longer than {MAX_VALUE_BYTES} bytes")
 
     def _end_part(self) -> None:
         part = self._part
+        self._parts.append(Part(part.name, part.size, part.digest.digest()))
         if part.value is not None:
             try:
                 self._fields[part.name] = part.value.decode("utf-8")
@@ -235,7 +255,7 @@ def _parameters(value: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _check_plain(part: _Part) -> None:
+def _check_plain(part: _Reading) -> None:
     for name, value in part.headers:
         text = value.strip().lower()
         if name == b"content-transfer-encoding" and text not in _PLAIN_ENCODINGS:

@@ -1,3 +1,4 @@
+import hashlib
 from contextlib import suppress
 
 import pytest
@@ -9,6 +10,7 @@ from gateway.core.multipart import (
     Form,
     FormReader,
     InvalidMultipartError,
+    Part,
     RepeatedFieldError,
     boundary_of,
 )
@@ -33,6 +35,10 @@ EDIT = (
 )
 
 
+def part_of(content: bytes, name: str) -> Part:
+    return Part(name, len(content), hashlib.sha256(content).digest())
+
+
 def read(*chunks: bytes) -> Form:
     reader = FormReader(b"B", WANTED)
     for chunk in chunks:
@@ -43,7 +49,13 @@ def read(*chunks: bytes) -> Form:
 def test_the_fields_we_decide_by_are_kept_and_no_others() -> None:
     form = read(EDIT)
     assert form.fields == {"model": "gpt-image-2", "n": "2"}
-    assert form.names == ("model", "n", "image[]", "image[]", "prompt")
+    assert [part.name for part in form.parts] == ["model", "n", "image[]", "image[]", "prompt"]
+
+
+def test_each_part_is_stood_for_by_its_digest() -> None:
+    picture = b"\x89PNG\r\n--C not a boundary"
+    part_ = read(EDIT).parts[2]
+    assert (part_.size, part_.sha256) == (len(picture), hashlib.sha256(picture).digest())
 
 
 @given(st.data())
@@ -122,12 +134,12 @@ def test_a_repeated_name_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["image", "image[]"])
 def test_reference_images_may_be_many(name: str) -> None:
-    assert read(part(name, b"1") * 16 + END).names == (name,) * 16
+    assert read(part(name, b"1") * 16 + END).parts == (part_of(b"1", name),) * 16
 
 
 def test_a_file_name_may_hold_anything_quotable() -> None:
     extra = "; filename=\"a;name=x.png\"; filename*=utf-8''b.png"
-    assert read(part("image", b"1", extra) + END).names == ("image",)
+    assert read(part("image", b"1", extra) + END).parts == (part_of(b"1", "image"),)
 
 
 @pytest.mark.parametrize(
@@ -158,4 +170,4 @@ def test_a_missing_or_double_boundary_is_refused(content_type: bytes) -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     with suppress(InvalidMultipartError, RepeatedFieldError):
-        assert read(b"--B\r\n" + body).names
+        assert read(b"--B\r\n" + body).parts
