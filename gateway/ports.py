@@ -55,6 +55,41 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds for each phase of a call. A read limits the silence between two chunks, not the whole answer."""
+
+    connect_s: float
+    read_s: float
+    write_s: float = 60.0
+    pool_s: float = 5.0
+
+
+class RequestBody(Protocol):
+    """A body that can be sent more than once."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """All of it, from the beginning, in pieces of a megabyte at most; any number of times."""
+        ...
+
+
+class Spool(RequestBody, Protocol):
+    """Takes a body as it comes and keeps it, in bounded memory, until it is closed."""
+
+    async def write(self, piece: bytes) -> None:
+        """Take the next piece. Not to be called once `pieces` has been."""
+        ...
+
+    def close(self) -> None:
+        """Forget it; at any time, more than once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamRequest:
     """One request to the upstream. The adapter adds Host, framing, credentials and `accept-encoding: identity`."""
 
