@@ -67,7 +67,8 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
-def _line(child: subprocess.Popen[str]) -> str:
+def line_of(child: subprocess.Popen[str]) -> str:
+    """The next line that a child prints."""
     if child.stdout is None:
         raise RuntimeError("no output")
     return child.stdout.readline()
@@ -118,7 +119,7 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = stack.enter_context(process(sys.executable, "-m", "loadtest.upstream", folder=folder))
-        up_port = int(_line(upstream))
+        up_port = int(line_of(upstream))
         results["direct"] = uvloop.run(measure(up_port, None))
         if nginx := shutil.which("nginx", path=f"{os.defpath}:/usr/sbin"):
             listen = _free_port()
@@ -140,7 +141,7 @@ def main() -> int:
                 folder=folder,
             )
         )
-        port = int(_line(gateway).partition("http://127.0.0.1:")[2].split()[0])
+        port = int(line_of(gateway).partition("http://127.0.0.1:")[2].split()[0])
         results["imagegate"] = uvloop.run(measure(port, gateway.pid))
     _print(results)
     return 0
