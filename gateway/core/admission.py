@@ -82,7 +82,7 @@ def _objections(scope: Scope, call: Call, defaults: DefaultModels) -> Iterator[R
 
 def _model_objections(scope: Scope, call: Call, defaults: DefaultModels) -> Iterator[Refusal]:
     models = scope.allow.models
-    if models is None or not call.takes_model:
+    if models is None:
         return
     route = call.match.route.name
     for param, name in _models_used(call, defaults):
@@ -94,7 +94,8 @@ def _model_objections(scope: Scope, call: Call, defaults: DefaultModels) -> Iter
 
 
 def _models_used(call: Call, defaults: DefaultModels) -> Iterator[tuple[str, str | None]]:
-    yield "model", call.model or defaults.by_route.get(call.match.route.name)
+    if call.takes_model:
+        yield "model", call.model or defaults.by_route.get(call.match.route.name)
     for ask in call.images:
         if ask.where:
             yield f"{ask.where}model", ask.model or defaults.image_tool

@@ -11,16 +11,31 @@ Not here: reading bytes (strictjson.py, multipart.py), what is allowed (admissio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gateway.core import inputs
 from gateway.core.errors import Code, Refusal, Refused, quoted
+from gateway.core.inputs import Inputs
 from gateway.core.multipart import Form
-from gateway.core.routes import Body, Match
+from gateway.core.routes import Match
 
 IMAGE_TOOL = "image_generation"
 FORM_FIELDS = frozenset(
-    {"model", "n", "size", "quality", "partial_images", "stream", "svg[model]", "response_format"}
+    {
+        "model",
+        "n",
+        "size",
+        "quality",
+        "partial_images",
+        "stream",
+        "svg[model]",
+        "response_format",
+        "output_format",
+        "frame_count",
+    }
 )
 """The fields of a form that are read. `svg[model]` is how the SDKs spell a nested field."""
 
+_ITEM_LISTS = ("input", "items")
+"""Where a Responses call, and a conversation, keep their items."""
 _REFERENCES = frozenset({"file_id", "previous_response_id", "conversation"})
 _MAX_DIGITS = 3
 
@@ -36,6 +51,9 @@ class ImageAsk:
     quality: str | None = None
     n: int | None = None
     partial_images: int | None = None
+    output_format: str | None = None
+    frame_count: int | None = None
+    """Of a GIF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +82,17 @@ class Call:
     """It uses a prompt template kept by OpenAI, whose contents we do not see."""
     names_ids: bool = False
     """It refers to something kept upstream (a file, a response, a conversation), under one credential."""
+    inputs: Inputs = Inputs()  # noqa: RUF009 - a frozen value
+    """What it brings for the models to read."""
+    max_tool_calls: int | None = None
+    max_output_tokens: int | None = None
+    service_tier: str | None = None
+    """As asked; what is paid is the one that the response names."""
 
     @property
     def takes_model(self) -> bool:
         """Whether a model works for this call, named or not."""
-        return self.match.route.body in {Body.JSON, Body.FORM, Body.JSON_OR_FORM}
+        return self.match.route.metered or self.match.route.name == "responses.input_tokens"
 
 
 def read_form(match: Match, form: Form) -> Call:
@@ -90,10 +114,13 @@ def read_form(match: Match, form: Form) -> Call:
                 quality=fields.get("quality") or None,
                 n=_form_int(fields, "n"),
                 partial_images=_form_int(fields, "partial_images"),
+                output_format=fields.get("output_format") or None,
+                frame_count=_form_int(fields, "frame_count"),
             ),
         ),
         authors=(Named("svg[model]", author),) if author else (),
         stream=fields.get("stream", "").strip().lower() in {"true", "1"},
+        inputs=inputs.of_form(form.parts),
     )
 
 
@@ -117,8 +144,9 @@ def read_json(match: Match, body: object) -> Call:
             authors=tuple(_authors(fields)),
             stream=fields.flag("stream"),
             names_ids=_mentions_ids(body),
+            inputs=inputs.of_images(body),
         )
-    tools = list(_tools(fields))
+    tools = list(_offered(fields))
     return Call(
         match=match,
         model=fields.text("model"),
@@ -129,6 +157,10 @@ def read_json(match: Match, body: object) -> Call:
         background=fields.flag("background"),
         stored_prompt=body.get("prompt") is not None,
         names_ids=True,
+        inputs=inputs.of_responses(body),
+        max_tool_calls=fields.integer("max_tool_calls"),
+        max_output_tokens=fields.integer("max_output_tokens"),
+        service_tier=fields.text("service_tier"),
     )
 
 
@@ -171,6 +203,8 @@ def _image_ask(fields: _Fields) -> ImageAsk:
         quality=fields.text("quality"),
         n=fields.integer("n"),
         partial_images=fields.integer("partial_images"),
+        output_format=fields.text("output_format"),
+        frame_count=fields.integer("frame_count"),
     )
 
 
@@ -185,6 +219,22 @@ def _authors(fields: _Fields) -> Iterator[Named]:
         yield Named(f"{fields.where}svg.model", model)
 
 
+def _offered(fields: _Fields) -> Iterator[tuple[Named, _Fields]]:
+    """
+    Every tool that the model would be offered, wherever the call brings it in.
+
+    Besides `tools` of the call itself, items of its input (or of a conversation) may bring tools
+    (`additional_tools`, `tool_search_output`), and tools may hold tools (`namespace`).
+    """
+    yield from _tools(fields)
+    for name in _ITEM_LISTS:
+        items = fields.values.get(name)
+        if isinstance(items, list):
+            for index, item in enumerate(items):
+                if isinstance(item, dict):
+                    yield from _tools(_Fields(item, f"{fields.where}{name}[{index}]."))
+
+
 def _tools(fields: _Fields) -> Iterator[tuple[Named, _Fields]]:
     tools = fields.values.get("tools")
     if tools is None:
@@ -192,13 +242,15 @@ def _tools(fields: _Fields) -> Iterator[tuple[Named, _Fields]]:
     if not isinstance(tools, list):
         raise fields.wrong("tools", "an array", tools)
     for index, tool in enumerate(tools):
+        where = f"{fields.where}tools[{index}]"
         if not isinstance(tool, dict):
             raise fields.wrong(f"tools[{index}]", "an object", tool)
-        one = _Fields(tool, f"tools[{index}].")
+        one = _Fields(tool, f"{where}.")
         kind = one.text("type")
         if kind is None:
             raise one.wrong("type", "a string", None)
-        yield Named(f"tools[{index}].type", kind), one
+        yield Named(f"{where}.type", kind), one
+        yield from _tools(one)
 
 
 def _mentions_ids(value: object) -> bool:

@@ -39,8 +39,8 @@ NOT_DOWN = HOP_BY_HOP | {
     b"openai-organization",
     b"openai-project",
 }
-NOT_DOWN_PREFIX = b"x-ratelimit-"
-"""The organisation's own limits: those of the caller are ours to tell."""
+NOT_DOWN_PREFIXES = (b"x-ratelimit-", b"x-imagegate-")
+"""The organisation's own limits, and what another gateway upstream says of itself: both are ours to tell."""
 
 EVENT_STREAM = b"text/event-stream"
 STREAM_HEADERS: tuple[Header, ...] = (
@@ -77,7 +77,7 @@ def down(headers: Iterable[Header]) -> list[Header]:
     return [
         (name, value)
         for name, value in lowered
-        if name not in NOT_DOWN and name not in named and not name.startswith(NOT_DOWN_PREFIX)
+        if name not in NOT_DOWN and name not in named and not name.startswith(NOT_DOWN_PREFIXES)
     ]
 
 

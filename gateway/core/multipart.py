@@ -22,6 +22,10 @@ MAX_PARTS = 256
 REPEATABLE = frozenset({"image", "image[]"})
 """Field names that may come more than once: one part per reference image."""
 
+HARMLESS = frozenset({"svg[reasoning][effort]"})
+"""Nested fields beside decisive ones that decide nothing."""
+
+_BASE = re.compile(r"[\[.\s]")
 _PARAMETER = re.compile(
     rb';[ \t]*(?P<name>[!#$%&\'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*(?:"(?P<quoted>[^"\r\n]*)"|(?P<token>[^;" \t]+))[ \t]*'
 )
@@ -87,6 +91,7 @@ class FormReader:
 
     def __init__(self, boundary: bytes, wanted: frozenset[str]) -> None:
         self._wanted = wanted
+        self._bases = {name.partition("[")[0] for name in wanted}
         self._closing = b"--" + boundary + b"--"
         self._part = _Reading()
         self._fields: dict[str, str] = {}
@@ -192,9 +197,13 @@ class FormReader:
     def _check_name(self, name: str) -> None:
         if name in self._names and name not in REPEATABLE:
             raise RepeatedFieldError(name)
-        base = name.partition("[")[0]
-        if base != name and base in self._wanted:
-            raise InvalidMultipartError(f"the field {base} must be sent as {base}, without brackets")
+        if name in self._wanted:
+            return
+        # Other spellings of a decisive field: who knows what the upstream makes of them.
+        base = _BASE.split(name.strip().lower(), maxsplit=1)[0]
+        if base in self._bases and name not in HARMLESS:
+            spellings = ", ".join(sorted(one for one in self._wanted if one.partition("[")[0] == base))
+            raise InvalidMultipartError(f"the field {base} must be sent as {spellings}")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._part

@@ -11,6 +11,10 @@ from typing import NoReturn
 
 MAX_DEPTH = 128
 """Nesting of objects and arrays; OpenAI's deepest requests (tool schemas) stay far below."""
+MAX_CONTAINERS = 100_000
+MAX_VALUES = 1_000_000
+"""Objects and arrays, and values: a parser works for each of them while everybody else waits. Counted by their signs,
+before anything is parsed, so signs inside strings count too; base64 has none of them."""
 
 
 class InvalidJsonError(ValueError):
@@ -33,6 +37,10 @@ def loads(data: bytes) -> object:
         InvalidJsonError: not JSON.
         RepeatedKeyError: an object anywhere in it repeats a key.
     """
+    if data.count(b"{") + data.count(b"[") > MAX_CONTAINERS or data.count(b",") > MAX_VALUES:
+        raise InvalidJsonError(
+            f"it has more than {MAX_CONTAINERS} objects and arrays, or {MAX_VALUES} values"
+        )
     try:
         value: object = json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
@@ -45,8 +53,11 @@ def loads(data: bytes) -> object:
         raise InvalidJsonError(f"{error.msg} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
         raise InvalidJsonError(f"it is nested deeper than {MAX_DEPTH} levels") from None
-    except ValueError as error:
-        raise InvalidJsonError(str(error)) from None
+    except InvalidJsonError:
+        raise
+    except ValueError:
+        # Python converts no integer of more than 4300 digits.
+        raise InvalidJsonError("it has a number of too many digits") from None
     if _deeper_than(value, MAX_DEPTH):
         raise InvalidJsonError(f"it is nested deeper than {MAX_DEPTH} levels")
     return value

@@ -4,6 +4,7 @@ The body, read whole before anything goes up: what is not allowed must not reach
 The pieces are kept as they came and go up unchanged; a reader runs beside them.
 """
 
+import re
 from dataclasses import dataclass
 
 from gateway.core import strictjson
@@ -22,7 +23,10 @@ from gateway.flow.story import Story
 
 _JSON = b"application/json"
 _FORM = b"multipart/form-data"
-_UTF8 = frozenset({b"", b"utf-8", b"utf8"})
+_UTF8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+_CHARSET = re.compile(rb"(?i);\s*charset\s*=\s*\"?([^;\"\s]*)")
+MAX_JSON_BYTES = 352 << 20
+"""Of a JSON body: sixteen data URLs of the longest that OpenAI takes (20 971 520 characters), and room for the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +78,11 @@ def _kind(arrival: Arrival, match: Match) -> Body:
     if wanted in {Body.NONE, Body.OPAQUE}:
         return wanted
     content_type = first(arrival.headers, b"content-type") or b""
-    media_type, _, parameters = content_type.partition(b";")
+    media_type, semicolon, rest = content_type.partition(b";")
     given = media_type.strip().lower()
     if given == _JSON and wanted in {Body.JSON, Body.JSON_OR_FORM}:
-        charset = parameters.strip().lower().removeprefix(b"charset=").strip(b'"')
-        if charset not in _UTF8:
+        matched = _CHARSET.search(semicolon + rest)
+        if matched is not None and matched[1].lower() not in _UTF8:
             message = f"The body must be UTF-8; the Content-Type says {quoted(_latin(content_type))}."
             raise Refused(Refusal(Code.INVALID_JSON, message))
         return Body.JSON

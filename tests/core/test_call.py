@@ -69,6 +69,26 @@ def test_every_image_tool_of_a_responses_call_is_read() -> None:
     assert call.background
 
 
+@pytest.mark.parametrize("name", ["input", "items"])
+def test_tools_that_an_item_brings_in_count_too(name: str) -> None:
+    drawing = {"type": "image_generation", "model": "gpt-image-1", "quality": "high"}
+    body = {
+        name: [
+            {"role": "user", "content": "draw"},
+            {"type": "additional_tools", "role": "developer", "tools": [{"type": "web_search"}, drawing]},
+            {"type": "tool_search_output", "tools": [{"type": "namespace", "tools": [drawing]}]},
+        ]
+    }
+    call = read_json(RESPONSES, body)
+    assert [(tool.param, tool.value) for tool in call.tools] == [
+        (f"{name}[1].tools[0].type", "web_search"),
+        (f"{name}[1].tools[1].type", "image_generation"),
+        (f"{name}[2].tools[0].type", "namespace"),
+        (f"{name}[2].tools[0].tools[0].type", "image_generation"),
+    ]
+    assert [ask.model for ask in call.images] == ["gpt-image-1", "gpt-image-1"]
+
+
 @pytest.mark.parametrize(
     ("body", "names"),
     [

@@ -53,6 +53,7 @@ def test_what_concerns_one_connection_or_the_account_does_not_come_down() -> Non
         (b"Connection", b"keep-alive, X-Hop"),
         (b"X-Hop", b"1"),
         (b"Retry-After", b"1"),
+        (b"X-Imagegate-Id", b"another gateway's"),
         (b"X-Twice", b"a"),
         (b"X-Twice", b"b"),
     ]

@@ -16,7 +16,7 @@ from gateway.core.multipart import (
 )
 from tests.support.chunking import cuts, split
 
-WANTED = frozenset({"model", "n", "size"})
+WANTED = frozenset({"model", "n", "size", "svg[model]"})
 
 
 def part(name: str, value: bytes, extra: str = "", headers: str = "") -> bytes:
@@ -84,8 +84,21 @@ def test_a_picture_is_not_held() -> None:
         pytest.param(part("n", b"1", '; name="model"') + END, "two ways", id="two names"),
         pytest.param(part("n", b"1", "; name*=utf-8''model") + END, "two ways", id="extended name"),
         pytest.param(part("a\\n", b"1") + END, "two ways", id="escaped name"),
-        pytest.param(part("n[]", b"1") + END, "without brackets", id="brackets"),
-        pytest.param(part("model[0]", b"x") + END, "without brackets", id="index"),
+        *(
+            pytest.param(part(name, b"1") + END, "must be sent as", id=f"spelt {name}")
+            for name in (
+                "n[]",
+                "model[0]",
+                " model",
+                "MODEL",
+                "n.x",
+                "svg",
+                "svg[]",
+                "svg[model][]",
+                "svg.model",
+                "svg[ model ]",
+            )
+        ),
         pytest.param(
             part("n", b"1", "", "Content-Transfer-Encoding: base64\r\n") + END, "transfer", id="base64"
         ),

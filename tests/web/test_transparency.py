@@ -70,3 +70,41 @@ async def read_chunked(reader: asyncio.StreamReader) -> bytes:
         body += (await reader.readexactly(size + 2))[:-2]
         if size == 0:
             return body
+
+
+@settings(max_examples=200 if FULL else 20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_the_upstreams_bytes_are_the_clients_bytes(
+    figure: Callable[[str, int], None], data: st.DataObject
+) -> None:
+    """A few uploads on one connection after the other, whatever their bytes, length and cuts."""
+    uploads = data.draw(st.lists(st.tuples(BODIES, st.booleans()), min_size=1, max_size=4))
+
+    async def run() -> None:
+        async with (
+            raw_upstream() as upstream,
+            live_gateway(upstream.base_url) as gateway,
+            raw_client(gateway.port) as client,
+        ):
+            wire = None
+            for body, by_length in uploads:
+                head = request_bytes(
+                    "POST", "/v1/files", headers=("Content-Type: multipart/form-data; boundary=B",)
+                )
+                if by_length:
+                    frames = body
+                    head = head.replace(b"Content-Length: 0", b"Content-Length: %d" % len(body))
+                else:
+                    pieces = split(body, data.draw(cuts(len(body))))
+                    frames = b"".join(b"%x\r\n" % len(one) + one + b"\r\n" for one in pieces) + b"0\r\n\r\n"
+                    head = head.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+                await client.write(head)
+                for piece in split(frames, data.draw(cuts(len(frames)))):
+                    await client.write(piece)
+                wire = wire or await upstream.accept()
+                assert (await wire.read_request()).body == body
+                await wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                assert (await client.read_until(b"{}")).startswith(b"HTTP/1.1 200")
+
+    asyncio.run(run())
+    figure("uploads sent through the gateway in random pieces and compared byte for byte", len(uploads))
