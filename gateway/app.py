@@ -12,13 +12,16 @@ from gateway.adapters.clock import SystemClock
 from gateway.adapters.ids import TimeOrderedIds
 from gateway.adapters.journal import LogJournal
 from gateway.adapters.keyfile import FileKeys
-from gateway.adapters.upstream import Account, Httpx2Upstream, Timeouts
+from gateway.adapters.spool import FileSpool
+from gateway.adapters.transport import FastUpstream
+from gateway.adapters.upstream import Httpx2Upstream
 from gateway.catalog import load as load_catalog
 from gateway.core.admission import DefaultModels
 from gateway.core.catalog import Catalog
-from gateway.core.credentials import Credential
+from gateway.core.credentials import Account, Credential
 from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.flow.pipeline import Pipeline, Rules
+from gateway.ports import Timeouts, Upstream
 from gateway.settings import AllowSettings, Settings, UpstreamSettings
 from gateway.web import ops
 from gateway.web.guard import GuardedProtocol, Limits
@@ -47,6 +50,7 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         keys=FileKeys(_holders(settings)),
         upstream=upstream,
         journal=LogJournal(),
+        new_spool=FileSpool,
     )
 
     @asynccontextmanager
@@ -74,17 +78,27 @@ def protocol(settings: Settings) -> Callable[..., GuardedProtocol]:
     )
 
 
-def _upstream(settings: UpstreamSettings) -> Httpx2Upstream:
+def _upstream(settings: UpstreamSettings) -> Upstream:
     accounts = {
         one.name: Account(one.api_key.get_secret_value(), one.organization, one.project)
         for one in settings.credentials
     }
     if settings.api_key is not None:
         accounts[ONLY_CREDENTIAL] = Account(settings.api_key.get_secret_value())
+    timeouts = Timeouts(connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s)
+    # Only the other transport knows egress proxies.
+    if settings.transport == "fast" and settings.proxy is None:
+        return FastUpstream(
+            settings.base_url,
+            accounts,
+            timeouts=timeouts,
+            max_connections=settings.max_connections,
+            ca_file=settings.ca_file,
+        )
     return Httpx2Upstream(
         settings.base_url,
         accounts,
-        timeouts=Timeouts(connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s),
+        timeouts=timeouts,
         max_connections=settings.max_connections,
         proxy=None if settings.proxy is None else settings.proxy.get_secret_value(),
         ca_file=settings.ca_file,

@@ -9,14 +9,14 @@ streaming gateway cancels all day.
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 
+from gateway.core.credentials import Account
 from gateway.core.errors import Failure, UpstreamFailed
 from gateway.core.headers import Header
-from gateway.ports import UpstreamRequest
+from gateway.ports import RequestBody, Timeouts, UpstreamRequest
 
 KEEPALIVE_EXPIRY_S = 30.0
 """Idle connections are closed before edges in front of APIs do it (60 s and more): fewer races with their FIN."""
@@ -32,37 +32,6 @@ _FAILURES: tuple[tuple[type[httpx2.TransportError], Failure, str], ...] = (
     (httpx2.TransportError, Failure.UNREACHABLE, "read"),
 )
 """Most specific first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What one credential says of itself to the upstream."""
-
-    api_key: str
-    organization: str | None = None
-    project: str | None = None
-
-    def headers(self) -> list[Header]:
-        """Authorization and, where known, organisation and project."""
-        headers = [(b"authorization", f"Bearer {self.api_key}".encode())]
-        if self.organization is not None:
-            headers.append((b"openai-organization", self.organization.encode()))
-        if self.project is not None:
-            headers.append((b"openai-project", self.project.encode()))
-        return headers
-
-    def __repr__(self) -> str:
-        return "Account(…)"
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds for each phase of a call. A read limits the silence between two chunks, not the whole answer."""
-
-    connect_s: float
-    read_s: float
-    write_s: float = 60.0
-    pool_s: float = 5.0
 
 
 class Httpx2Upstream:
@@ -122,13 +91,12 @@ class Httpx2Upstream:
             *self._headers[request.credential],
         ]
         if request.body is not None:
-            length = sum(map(len, request.body))
-            headers.append((b"content-length", str(length).encode("ascii")))
+            headers.append((b"content-length", str(request.body.size).encode("ascii")))
         outgoing = httpx2.Request(
             request.method,
             self._base,
             headers=headers,
-            stream=_Pieces(request.body or ()),
+            stream=_Pieces(request.body),
             # `target` goes on the request line as it is: no second thoughts about escaping.
             extensions={"timeout": self._timeout, "target": target, "trace": sent.trace},
         )
@@ -149,10 +117,13 @@ def _proxy(url: str, context: ssl.SSLContext) -> httpx2.Proxy:
 class Httpx2Reply:
     """The `UpstreamReply` port over an httpx2 response."""
 
+    status: int
+    headers: Sequence[Header]
+
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
-        self.status: int = response.status_code
-        self.headers: Sequence[Header] = tuple((name.lower(), value) for name, value in response.headers.raw)
+        self.status = response.status_code
+        self.headers = tuple((name.lower(), value) for name, value in response.headers.raw)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes off the connection."""
@@ -169,14 +140,15 @@ class Httpx2Reply:
 
 
 class _Pieces(httpx2.AsyncByteStream):
-    """A request body, sent in the pieces it came in."""
+    """A request body, as the transport asks for it."""
 
-    def __init__(self, pieces: tuple[bytes, ...]) -> None:
-        self._pieces = pieces
+    def __init__(self, body: RequestBody | None) -> None:
+        self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            yield piece
+        if self._body is not None:
+            async for piece in self._body.pieces():
+                yield piece
 
 
 class _Sent:

@@ -180,7 +180,7 @@ class Answer:
         assert self._parser is not None, "until the body is known"  # noqa: S101 - for the type checker
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise MalformedError(type(error).__name__) from error
 
     def _add(self, piece: bytes) -> None:
@@ -196,7 +196,7 @@ class Answer:
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head; trailers are dropped."""
         if self.head is None:
-            self._fields.append((name.lower(), value))
+            self._fields.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """The end of a head."""

@@ -1,5 +1,5 @@
 """
-Which of the organisation's upstream credentials carries a call.
+Which of the organisation's upstream credentials carries a call, and what it says of itself.
 
 A tenant stays with one credential, so that the files, responses and conversations it keeps upstream are found
 again: OpenAI ties them to the project of the key that made them. The choice is a rendezvous hash over weights:
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from gateway.core.headers import Header
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -18,6 +20,27 @@ class Credential:
 
     name: str
     weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What one credential says of itself to the upstream."""
+
+    api_key: str
+    organization: str | None = None
+    project: str | None = None
+
+    def headers(self) -> list[Header]:
+        """Authorization and, where known, organisation and project."""
+        headers = [(b"authorization", f"Bearer {self.api_key}".encode())]
+        if self.organization is not None:
+            headers.append((b"openai-organization", self.organization.encode()))
+        if self.project is not None:
+            headers.append((b"openai-project", self.project.encode()))
+        return headers
+
+    def __repr__(self) -> str:
+        return "Account(…)"
 
 
 def order_for(tenant: str, credentials: Sequence[Credential]) -> tuple[str, ...]:

@@ -104,31 +104,43 @@ def framing_of(status: int, version: str, headers: Iterable[Header]) -> Framing:
     """
     if version not in {"1.1", "1.0"}:
         raise MalformedError(f"HTTP/{version}")
+    said = _said(headers)
+    length = None if said.length is None else _number(said.length)
+    if said.coding is not None and (said.coding != b"chunked" or length is not None or version == "1.0"):
+        raise MalformedError("a transfer coding that is unknown, or beside a length, or in HTTP/1.0")
+    keeps_alive = b"close" not in said.options and (version == "1.1" or b"keep-alive" in said.options)
+    if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED} or length == 0:
+        return Framing(Body.NONE, 0, keeps_alive)
+    if said.coding is not None:
+        return Framing(Body.CHUNKED, 0, keeps_alive)
+    if length is None:
+        return Framing(Body.TO_END, 0, keeps_alive=False)
+    return Framing(Body.LENGTH, length, keeps_alive)
+
+
+@dataclass(slots=True)
+class _Said:
+    """What an answer's fields say of its framing."""
+
     coding: bytes | None = None
     length: bytes | None = None
-    options: set[bytes] = set()
+    options: frozenset[bytes] = frozenset()
+
+
+def _said(headers: Iterable[Header]) -> _Said:
+    said = _Said()
     for name, value in headers:
         if name == b"content-length":
-            if length is not None and length != value:
+            if said.length not in {None, value}:
                 raise MalformedError("two lengths")
-            length = value
+            said.length = value
         elif name == b"transfer-encoding":
-            if coding is not None:
+            if said.coding is not None:
                 raise MalformedError("two transfer codings")
-            coding = value.strip().lower()
+            said.coding = value.strip().lower()
         elif name == b"connection":
-            options.update(option.strip().lower() for option in value.split(b","))
-    if coding is not None and (coding != b"chunked" or length is not None or version == "1.0"):
-        raise MalformedError("a transfer coding that is unknown, or beside a length, or in HTTP/1.0")
-    size = None if length is None else _number(length)
-    keeps_alive = b"close" not in options and (version == "1.1" or b"keep-alive" in options)
-    if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
-        return Framing(Body.NONE, 0, keeps_alive)
-    if coding is not None:
-        return Framing(Body.CHUNKED, 0, keeps_alive)
-    if size is None:
-        return Framing(Body.TO_END, 0, keeps_alive=False)
-    return Framing(Body.LENGTH, size, keeps_alive) if size else Framing(Body.NONE, 0, keeps_alive)
+            said.options |= {option.strip().lower() for option in value.split(b",")}
+    return said
 
 
 def _number(text: bytes) -> int:

@@ -16,11 +16,14 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.adapters.upstream import Account, Httpx2Upstream, Timeouts
+from gateway.adapters.transport import FastUpstream
+from gateway.adapters.upstream import Httpx2Upstream
+from gateway.core.credentials import Account
 from gateway.core.errors import Failure, UpstreamFailed
-from gateway.ports import Upstream, UpstreamReply, UpstreamRequest
+from gateway.ports import Timeouts, Upstream, UpstreamReply, UpstreamRequest
 from tests.support.chunking import cuts, split
 from tests.support.raw import PATIENCE_S, RawUpstream, raw_upstream
+from tests.support.scripted import Held
 
 PATIENT = Timeouts(connect_s=PATIENCE_S, read_s=PATIENCE_S)
 ACCOUNTS = {"default": Account("sk-up"), "second": Account("sk-two", "org-2", "proj_2")}
@@ -51,7 +54,19 @@ def httpx2(base_url: str, options: Options) -> Upstream:
     )
 
 
-TRANSPORTS: dict[str, Make] = {"httpx2": httpx2}
+def fast(base_url: str, options: Options) -> Upstream:
+    return FastUpstream(
+        base_url,
+        ACCOUNTS,
+        timeouts=options.timeouts,
+        max_connections=options.max_connections,
+        ca_file=options.ca_file,
+    )
+
+
+TRANSPORTS: dict[str, Make] = {"httpx2": httpx2, "fast": fast}
+PROXYING = {"httpx2": httpx2}
+"""Those that know egress proxies."""
 
 
 @pytest.fixture(params=list(TRANSPORTS.values()), ids=list(TRANSPORTS))
@@ -80,7 +95,7 @@ def asking(
     body: tuple[bytes, ...] | None = (b"{}",),
     credential: str = "default",
 ) -> UpstreamRequest:
-    return UpstreamRequest(method, path, query, headers, body, credential)
+    return UpstreamRequest(method, path, query, headers, None if body is None else Held(body), credential)
 
 
 async def body_of(reply: UpstreamReply) -> bytes:
@@ -305,6 +320,15 @@ class TestConnections:
             await reply.aclose()
             await wire.wait_closed_by_peer()
 
+    async def test_so_does_closing_one_that_has_arrived_and_was_not_read(self, make: Make) -> None:
+        """Whether a body is here already is chance: what happens to its connection is not."""
+        async with pair(make) as (upstream, server):
+            opening = begin(upstream.open(asking()))
+            wire, _ = await server.request()
+            await wire.write(HEAD, b"Content-Length: 2\r\n\r\n{}")
+            await (await opening).aclose()
+            await wire.wait_closed_by_peer()
+
     async def test_cancelling_while_waiting_for_the_head_closes_the_connection(self, make: Make) -> None:
         async with pair(make) as (upstream, server):
             opening = begin(upstream.open(asking()))
@@ -313,6 +337,43 @@ class TestConnections:
             with pytest.raises(asyncio.CancelledError):
                 await opening
             await wire.wait_closed_by_peer()
+
+    async def test_cancelling_a_read_closes_the_connection(self, make: Make) -> None:
+        async with pair(make, Options(max_connections=1)) as (upstream, server):
+            opening = begin(upstream.open(asking()))
+            wire, _ = await server.request()
+            await wire.write(HEAD, b"Content-Length: 9\r\n\r\nhalf")
+            reply = await opening
+            reading = asyncio.get_running_loop().create_task(body_of(reply))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await reply.aclose()
+            await wire.wait_closed_by_peer()
+            healthy = begin(upstream.open(asking()))
+            wire, _ = await server.request()
+            await wire.write(HEAD, b"Content-Length: 2\r\n\r\n{}")
+            assert await body_of(await healthy) == b"{}"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        ],
+        ids=["close", "1.0"],
+    )
+    async def test_a_connection_that_cannot_go_on_is_closed(self, make: Make, answer: bytes) -> None:
+        async with pair(make, Options(max_connections=1)) as (upstream, server):
+            for _ in range(2):
+                opening = begin(upstream.open(asking()))
+                wire, _ = await server.request()
+                await wire.write(answer)
+                reply = await opening
+                assert await body_of(reply) == b"{}"
+                await reply.aclose()
+                await wire.wait_closed_by_peer()
 
     async def test_a_pool_of_one_survives_any_number_of_cancellations(
         self, make: Make, rounds: int, figure: Callable[[str, int], None]
@@ -494,6 +555,7 @@ class TestTrust:
             assert seen.target == "/v1/images/generations"
             await trusting.aclose()
 
+    @pytest.mark.parametrize("make", PROXYING.values(), ids=PROXYING)
     async def test_an_egress_proxy_is_used_and_the_environment_is_not(
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.credentials import Credential, order_for
+from gateway.core.credentials import Account, Credential, order_for
 
 TENANTS = [f"team-{n}" for n in range(2000)]
 names = st.lists(st.text("abcdef", min_size=1, max_size=4), min_size=1, max_size=6, unique=True)
@@ -29,3 +29,9 @@ def test_removing_a_credential_moves_only_its_own_tenants(tenant: str, known: li
 def test_tenants_spread_by_weight() -> None:
     count = Counter(order_for(one, [Credential("a", 3), Credential("b", 1)])[0] for one in TENANTS)
     assert 0.70 < count["a"] / len(TENANTS) < 0.80
+
+
+def test_an_account_does_not_show_its_key() -> None:
+    account = Account("sk-secret", "org-1", None)
+    assert "sk-secret" not in repr(account)
+    assert account.headers() == [(b"authorization", b"Bearer sk-secret"), (b"openai-organization", b"org-1")]

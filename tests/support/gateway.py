@@ -12,14 +12,15 @@ import uvicorn
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.ids import TimeOrderedIds
 from gateway.adapters.keyfile import FileKeys
-from gateway.adapters.upstream import Account, Httpx2Upstream, Timeouts
+from gateway.adapters.spool import FileSpool
+from gateway.adapters.transport import FastUpstream
 from gateway.cli.server import config
 from gateway.core.admission import DefaultModels
-from gateway.core.credentials import Credential
+from gateway.core.credentials import Account, Credential
 from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.core.record import Record
 from gateway.flow.pipeline import Pipeline, Rules
-from gateway.ports import Upstream
+from gateway.ports import Timeouts, Upstream
 from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.proxy import Proxy
 from tests.support.raw import PATIENCE_S
@@ -94,7 +95,7 @@ async def live_gateway(
     """
     clock = SystemClock()
     journal = ListJournal()
-    real = upstream or Httpx2Upstream(
+    real = upstream or FastUpstream(
         base_url,
         {name: Account(f"sk-up-{name}") for name in credentials},
         timeouts=timeouts or Timeouts(connect_s=PATIENCE_S, read_s=PATIENCE_S),
@@ -113,6 +114,7 @@ async def live_gateway(
         keys=FileKeys({digest_of(secret): who for secret, who in (holders or {KEY: principal()}).items()}),
         upstream=real,
         journal=journal,
+        new_spool=FileSpool,
     )
     ids = TimeOrderedIds(clock.now)
     sock = socket.create_server(("127.0.0.1", 0), backlog=4096)

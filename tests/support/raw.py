@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 PATIENCE_S = 20.0
 """How long a test waits for what must come. Never a measurement: what comes, comes at once."""
@@ -91,9 +93,17 @@ class Wire:
 
     def pause(self) -> None:
         """Take nothing more off the socket."""
-        transport = self.writer.transport
-        assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()
+        # uvloop's transports are none of asyncio's classes.
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
+
+    def resume(self) -> None:
+        """Take what comes again."""
+        cast("asyncio.Transport", self.writer.transport).resume_reading()
+
+    def end(self) -> None:
+        """Send nothing more, from now on: no turn of the event loop lies between this and what follows."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as sock:
+            sock.shutdown(socket.SHUT_WR)
 
     async def close(self) -> None:
         """An orderly end."""

@@ -11,6 +11,21 @@ from gateway.ports import UpstreamRequest
 JSON: tuple[Header, ...] = ((b"content-type", b"application/json"),)
 
 
+@dataclass(frozen=True)
+class Held:
+    """The `RequestBody` port over pieces in memory."""
+
+    held: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.held))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        for piece in self.held:
+            yield piece
+
+
 @dataclass
 class Reply:
     """An answer, chunk by chunk; an exception among the chunks is raised in its place, an event waited for."""
@@ -41,9 +56,12 @@ class Scripted:
 
     script: list[Reply | UpstreamFailed | asyncio.Event]
     requests: list[UpstreamRequest] = field(default_factory=list)
+    bodies: list[bytes | None] = field(default_factory=list)
 
     async def open(self, request: UpstreamRequest) -> Reply:
         self.requests.append(request)
+        body = request.body
+        self.bodies.append(None if body is None else b"".join([piece async for piece in body.pieces()]))
         while isinstance(step := self.script.pop(0), asyncio.Event):
             await step.wait()
         if isinstance(step, UpstreamFailed):
