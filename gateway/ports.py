@@ -5,11 +5,12 @@ Protocols, not base classes: an adapter inherits nothing, and mypy checks the fi
 has one suite of tests under `tests/contracts`, which every adapter of it passes unchanged.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.headers import Header
+from gateway.core.ledger import Day, LedgerFilter, OpenCall, Page, Place, Settlement, UsageRow
 from gateway.core.principal import Principal
 from gateway.core.record import Record
 
@@ -99,8 +100,8 @@ class UpstreamRequest:
     query: bytes
     """As received, without the question mark; percent-encoded ASCII."""
     headers: tuple[Header, ...]
-    body: tuple[bytes, ...] | None
-    """The body's bytes, in pieces as they came; None: no body, and none announced."""
+    body: RequestBody | None
+    """None: no body, and none announced."""
     credential: str
     """The name of the credential to use."""
 
@@ -152,3 +153,186 @@ class Upstream(Protocol):
     async def aclose(self) -> None:
         """Close every connection."""
         ...
+
+
+# The ledger
+
+
+class StoreFailed(Exception):  # noqa: N818 - as UpstreamFailed: it is what happened
+    """
+    A store that did not do what was asked.
+
+    Args:
+        reason: in words, for a log.
+        unknown: whether it may have been done all the same. False is a promise: nothing was. True: the same call
+            again is safe, as all of them are repeatable by id, and its answer is the truth.
+    """
+
+    def __init__(self, reason: str, *, unknown: bool) -> None:
+        doubt = "; whether it was written is not known" if unknown else ""
+        super().__init__(f"the store failed: {reason}{doubt}")
+        self.unknown = unknown
+
+
+class Calendar(Protocol):
+    """Days as people count them, in the time zone of the organisation."""
+
+    def days(self, start: float, end: float) -> tuple[Day, ...]:
+        """Every day that has an instant of `start` … `end` (epoch seconds, both included), oldest first, no gaps."""
+        ...
+
+    def instant(self, text: str) -> float:
+        """
+        Epoch seconds of `2026-11-01` (where that day begins) or of `2026-11-01T12:00:00Z` (RFC 3339).
+
+        Raises:
+            ValueError: it is neither; the message says what to write.
+        """
+        ...
+
+
+class LedgerReader(Protocol):
+    """
+    The records, to be looked at.
+
+    Every read sees one state of the ledger and all that was written before it, by any process. Whoever reads page by
+    page sees each record once; one that ends meanwhile is seen if its arrival lies beyond the cursor.
+
+    Raises (all of them):
+        StoreFailed: with `unknown` False.
+    """
+
+    async def record(self, record_id: str) -> Record | None:
+        """The record with this id."""
+        ...
+
+    async def response(self, response_id: str) -> Record | OpenCall | None:
+        """What pays for this response of the upstream: its record, else the call that is open for it."""
+        ...
+
+    async def page(self, asked: LedgerFilter, after: Place | None = None, limit: int = 100) -> Page:
+        """Up to `limit` records beyond a place, newest first."""
+        ...
+
+    def export(self, asked: LedgerFilter) -> AsyncIterator[Record]:
+        """All of them, newest first, in bounded memory; no write waits for whoever reads this slowly."""
+        ...
+
+    async def span(
+        self, since: float | None = None, until: float | None = None
+    ) -> tuple[float, float] | None:
+        """Arrival of the oldest and of the newest record in this time (epoch seconds); None: there is none."""
+        ...
+
+    def usage(
+        self,
+        by: Sequence[str],
+        since: float | None = None,
+        until: float | None = None,
+        days: Sequence[Day] = (),
+    ) -> AsyncIterator[UsageRow]:
+        """
+        Sums by group, as `core.ledger.summed` has them, in its order, in bounded memory.
+
+        Args:
+            by: as `core.ledger.grouping` gives it.
+            since: epoch seconds of arrival, the first that counts.
+            until: the first that counts no more.
+            days: for the group `day`: oldest first, without gaps; records outside are not counted.
+        """
+        ...
+
+
+class Ledger(LedgerReader, Protocol):
+    """
+    What every call came to: one record each, whatever happens.
+
+    Each write is atomic, lasts once it has returned (through `kill -9` and power loss), takes one round trip, and is
+    repeatable by id. It goes on when its caller is cancelled, and works after `aclose` too: a settlement always lands.
+    A worker is a process: it beats, and one that is silent for `DEAD_AFTER_S`, or is known to be gone, is dead.
+
+    Raises (all of them):
+        StoreFailed: see there.
+    """
+
+    @property
+    def worker(self) -> str:
+        """The name of this process, unlike any other's."""
+        ...
+
+    async def begin(self, call: OpenCall) -> None:
+        """Note a call that starts, in the care of this worker. One that was noted, or has its record, stays as it is."""
+        ...
+
+    async def dispatch(self, record_id: str) -> bool:
+        """
+        Note that the request goes up, from which moment it costs something.
+
+        Returns:
+            False: the call is not open any more: this worker was taken for dead. The request must not go up.
+        """
+        ...
+
+    async def entrust(self, record_id: str, response_id: str, deadline: float) -> bool:
+        """
+        Note that the call runs in the background: it outlives its worker, until `deadline` (epoch seconds).
+
+        Returns:
+            False: the call is not open any more.
+        """
+        ...
+
+    async def settle(self, record: Record) -> Settlement:
+        """
+        Write a call's record and close the call, in one act.
+
+        A call has one record, known by its id or by the response that it pays for (`core.ledger.settles`): the first
+        stands, unless it was lost and this is the truth, come late (`core.ledger.settled`).
+        """
+        ...
+
+    async def open_calls(self, worker: str | None = None) -> tuple[OpenCall, ...]:
+        """The calls that have no record yet, of one worker or of all, oldest first."""
+        ...
+
+    async def beat(self) -> None:
+        """This worker lives. To be said every few seconds."""
+        ...
+
+    async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
+        """
+        Take over the background calls of dead workers; each goes to one worker only.
+
+        Args:
+            held: ids of the calls that this worker looks after already.
+
+        Returns:
+            The background calls that are in its care and not among them, oldest first.
+        """
+        ...
+
+    async def reap(self) -> tuple[Record, ...]:
+        """
+        Settle as lost (`core.ledger.lost`) what dead workers left, background calls only past their deadline.
+
+        Returns:
+            The records that were written by this call; no other worker has written them as well. After a write that
+            had to be repeated some may be missing here, though never from the ledger.
+        """
+        ...
+
+    async def prune(self, before: float) -> int:
+        """Forget the records that arrived earlier (epoch seconds). Returns how many."""
+        ...
+
+    async def ping(self) -> None:
+        """Returns if the ledger can be written to."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was begun and free what is held; more than once."""
+        ...
+
+
+DEAD_AFTER_S = 20.0
+"""Seconds without a beat after which a worker is dead."""

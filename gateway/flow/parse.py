@@ -1,7 +1,7 @@
 """
 The body, read whole before anything goes up: what is not allowed must not reach the upstream.
 
-The pieces are kept as they came and go up unchanged; a reader runs beside them.
+It is kept as it came, in memory or beyond a megabyte in a file, and goes up unchanged; a reader runs beside it.
 """
 
 import re
@@ -20,6 +20,7 @@ from gateway.core.multipart import (
 from gateway.core.routes import Body, Match
 from gateway.flow.exchange import Arrival, Client
 from gateway.flow.story import Story
+from gateway.ports import Spool
 
 _JSON = b"application/json"
 _FORM = b"multipart/form-data"
@@ -34,42 +35,49 @@ class Parsed:
     """A call, and the body that goes up for it."""
 
     call: Call
-    body: tuple[bytes, ...] | None
+    body: Spool | None
+    """None: no body goes up."""
 
 
 async def parse(
-    arrival: Arrival, match: Match, client: Client, story: Story, *, max_body_bytes: int
+    arrival: Arrival, match: Match, client: Client, story: Story, spool: Spool, *, max_body_bytes: int
 ) -> Parsed:
     """
     Read the body and what it asks for.
+
+    Args:
+        arrival: the request's head.
+        match: its route.
+        client: whom to read from.
+        story: what is told of it.
+        spool: where the body is kept until it goes up.
+        max_body_bytes: of the body.
 
     Raises:
         Refused: 400 (unreadable, repeated or mistyped fields), 408 (too slow), 413 (longer than `max_body_bytes`).
         ClientGoneError: the client left while sending.
     """
     kind = _kind(arrival, match)
+    limit = min(max_body_bytes, MAX_JSON_BYTES) if kind is Body.JSON else max_body_bytes
     announced = first(arrival.headers, b"content-length")
-    if announced is not None and announced.isdigit() and int(announced) > max_body_bytes:
-        raise Refused(_too_large(max_body_bytes))
+    if announced is not None and announced.isdigit() and int(announced) > limit:
+        raise Refused(_too_large(limit))
     reader = _form_reader(arrival) if kind is Body.FORM else None
-    pieces: list[bytes] = []
     async for piece in client.body():
         story.bytes_in += len(piece)
-        if story.bytes_in > max_body_bytes:
-            raise Refused(_too_large(max_body_bytes))
-        if kind is Body.NONE:
-            continue
-        pieces.append(piece)
+        if story.bytes_in > limit:
+            raise Refused(_too_large(limit))
+        if kind is not Body.NONE:
+            await spool.write(piece)
         if reader is not None:
             _feed(reader, piece)
     if kind is Body.NONE:
         return Parsed(Call(match), None)
-    body = tuple(pieces)
     if reader is not None:
-        return Parsed(_read_form(match, reader), body)
-    if kind is Body.JSON:
-        return Parsed(_read_json(match, b"".join(body)), body)
-    return Parsed(Call(match, names_ids=True), body or None)
+        return Parsed(_read_form(match, reader), spool)
+    if kind is Body.JSON and (spool.size or match.route.metered):
+        return Parsed(_read_json(match, b"".join([piece async for piece in spool.pieces()])), spool)
+    return Parsed(Call(match, names_ids=True), spool if spool.size else None)
 
 
 def _kind(arrival: Arrival, match: Match) -> Body:
@@ -80,6 +88,9 @@ def _kind(arrival: Arrival, match: Match) -> Body:
     content_type = first(arrival.headers, b"content-type") or b""
     media_type, semicolon, rest = content_type.partition(b";")
     given = media_type.strip().lower()
+    if wanted is Body.JSON and not content_type and not match.route.metered:
+        # A call that may come without a body; if one comes, it is read as what it must be.
+        return Body.JSON
     if given == _JSON and wanted in {Body.JSON, Body.JSON_OR_FORM}:
         matched = _CHARSET.search(semicolon + rest)
         if matched is not None and matched[1].lower() not in _UTF8:
@@ -145,7 +156,9 @@ def _not_multipart(error: InvalidMultipartError) -> Refusal:
 
 
 def _too_large(limit: int) -> Refusal:
-    message = f"The request body is larger than this gateway accepts ({limit} bytes, server.max_body_bytes)."
+    message = (
+        f"The request body is larger than this gateway accepts here ({limit} bytes; server.max_body_bytes)."
+    )
     return Refusal(Code.REQUEST_TOO_LARGE, message)
 
 

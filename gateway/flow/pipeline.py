@@ -9,7 +9,8 @@ from a `finally`, whatever happened.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from gateway.core.admission import DefaultModels, narrows_models
@@ -28,7 +29,7 @@ from gateway.flow.parse import Parsed, parse
 from gateway.flow.relay import relay, relay_models
 from gateway.flow.story import Story
 from gateway.flow.tasks import ClientGoneError, WhilePresent
-from gateway.ports import Clock, Journal, KeyStore, Upstream, UpstreamRequest
+from gateway.ports import Clock, Journal, KeyStore, Spool, Upstream, UpstreamReply, UpstreamRequest
 
 _log = logging.getLogger("imagegate.pipeline")
 
@@ -55,6 +56,7 @@ class Pipeline:
     keys: KeyStore
     upstream: Upstream
     journal: Journal
+    new_spool: Callable[[], Spool]
     gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,11 +90,17 @@ class Pipeline:
         check_single(arrival.headers)
         story.principal = principal = await identify(arrival, self.keys, self.clock)
         admit_route(principal, found)
-        parsed = await parse(arrival, found, client, story, max_body_bytes=self.rules.max_body_bytes)
-        story.call = parsed.call
-        admit(principal, parsed.call, self.rules.default_models)
+        with ExitStack() as until_sent:
+            spool = self.new_spool()
+            until_sent.callback(spool.close)
+            parsed = await parse(
+                arrival, found, client, story, spool, max_body_bytes=self.rules.max_body_bytes
+            )
+            story.call = parsed.call
+            admit(principal, parsed.call, self.rules.default_models)
+            kept = until_sent.pop_all()
         async with WhilePresent(client.gone):
-            fetch = self._fetch(arrival, principal, parsed, story)
+            fetch = self._fetch(arrival, principal, parsed, story, kept)
             try:
                 if found.route.name == "models.list" and narrows_models(principal):
                     await relay_models(principal, fetch, client, story, self.clock)
@@ -101,7 +109,9 @@ class Pipeline:
             finally:
                 fetch.leave()
 
-    def _fetch(self, arrival: Arrival, principal: Principal, parsed: Parsed, story: Story) -> Fetch:
+    def _fetch(
+        self, arrival: Arrival, principal: Principal, parsed: Parsed, story: Story, kept: ExitStack
+    ) -> Fetch:
         first, *others = order_for(principal.team.id, self.rules.credentials)
         story.credential = first
         request = UpstreamRequest(
@@ -113,10 +123,15 @@ class Pipeline:
             credential=first,
         )
         movable = parsed.call.match.route.name.startswith("images.") and not parsed.call.names_ids
-        return Fetch(
-            lambda: forward(self.upstream, request, others if movable else (), retries=self.rules.retries),
-            self.clock,
-        )
+
+        async def send() -> UpstreamReply:
+            # With the head of the answer the body has gone up, or is of no use any more.
+            with kept:
+                return await forward(
+                    self.upstream, request, others if movable else (), retries=self.rules.retries
+                )
+
+        return Fetch(send, self.clock)
 
 
 def _route(arrival: Arrival) -> Match:

@@ -3,9 +3,9 @@ import pytest
 from gateway.core.errors import Failure, UpstreamFailed
 from gateway.flow.forward import forward
 from gateway.ports import UpstreamRequest
-from tests.support.scripted import Reply, Scripted
+from tests.support.scripted import Held, Reply, Scripted
 
-REQUEST = UpstreamRequest("POST", "/images/generations", b"", (), (b"{}",), "a")
+REQUEST = UpstreamRequest("POST", "/images/generations", b"", (), Held((b"{}",)), "a")
 
 
 def failed(*, sent: bool) -> UpstreamFailed:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.adapters.keyfile import FileKeys
+from gateway.adapters.spool import FileSpool
 from gateway.core.credentials import Credential
 from gateway.core.errors import Code, Failure, Refusal, UpstreamFailed
 from gateway.core.headers import Header
@@ -81,7 +82,19 @@ class House:
             default_models=DEFAULT_MODELS,
         )
         keys = FileKeys({digest_of("sk-1"): self.who})
-        self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self.journal)
+        self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self.journal, self._spool)
+        self.open_spools = 0
+
+    def _spool(self) -> FileSpool:
+        house = self
+
+        class Counted(FileSpool):
+            def close(self) -> None:
+                super().close()
+                house.open_spools -= 1
+
+        self.open_spools += 1
+        return Counted()
 
     def serve(self, client: Listener, asked: Arrival | None = None) -> Coroutine[object, object, None]:
         return self.pipeline.serve(asked or arrival(), client)
@@ -110,9 +123,11 @@ async def test_a_call_that_is_allowed_goes_up_and_its_answer_comes_down() -> Non
     )
     await house.serve(client)
     assert client.seen == ["body read", (200, b"application/json"), b"one", b"two", "end"]
-    assert [(one.path, one.body, one.credential) for one in house.upstream.requests] == [
-        ("/images/generations", (b'{"model":"x",', b'"prompt":"p"}'), "only")
+    assert [(one.path, one.credential) for one in house.upstream.requests] == [
+        ("/images/generations", "only")
     ]
+    assert house.upstream.bodies == [b'{"model":"x","prompt":"p"}']
+    assert house.open_spools == 0
     record = house.record
     assert (record.outcome, record.status, record.model) == (Outcome.COMPLETED, 200, "x")
     assert (record.org, record.team, record.key, record.credential) == ("default", "team", "key", "only")
@@ -136,6 +151,7 @@ async def test_what_can_be_refused_early_is(
     await house.serve(client, asked)
     assert client.seen == (["body read", code] if reads_body else [code])
     assert house.upstream.requests == []
+    assert house.open_spools == 0
     assert (house.record.outcome, house.record.code, house.record.status) == (
         Outcome.REFUSED,
         code.code,
@@ -266,7 +282,7 @@ async def test_a_request_cancelled_at_any_await_leaves_nothing_behind() -> None:
         await settle()
         assert len(house.journal.records) == (0 if step == 0 else 1)
         assert reply.closed == len(house.upstream.requests)
-        assert house.pipeline.gate.inside == 0
+        assert house.pipeline.gate.inside == house.open_spools == 0
         assert len(asyncio.all_tasks()) == 1
         if finished:
             assert house.record.outcome is Outcome.COMPLETED
