@@ -102,7 +102,7 @@ class UpstreamSettings(Section):
     retries: Natural = 1
     proxy: ProxyUrl | None = None
     ca_file: Path | None = None
-    transport: Literal["fast", "httpx2"] = "httpx2"
+    transport: Literal["fast", "httpx2"] = "fast"
     sandbox: bool = False
     on_disconnect: OnDisconnect = "finish"
     orphan_limit_s: Seconds = 600
@@ -239,7 +239,6 @@ class Sections(Section):
 
 UNBUILT: Final[dict[str, str]] = {
     "server.trusted_proxies": "client addresses",
-    "upstream.transport=fast": "the fast transport",
     "upstream.on_disconnect": "accounting",
     "upstream.orphan_limit_s": "accounting",
     "upstream.max_orphans": "accounting",
@@ -259,7 +258,7 @@ UNBUILT: Final[dict[str, str]] = {
     "metrics": "metrics",
 }
 """
-What is accepted and not honoured yet: a setting, a section, or `setting=value` -> the part that will honour it.
+What is accepted and not honoured yet: a setting or a section -> the part that will honour it.
 
 Whoever builds a part removes its lines here.
 """
@@ -277,14 +276,14 @@ def unbuilt_in(section: Section, prefix: str = "") -> Iterator[str]:
         if tables and not isinstance(value, AllowSettings):
             for table in tables:
                 yield from unbuilt_in(table, f"{name}.")
-        elif {name, f"{name}={value}", _section(name)} & UNBUILT.keys():
+        elif {name, _section(name)} & UNBUILT.keys():
             yield name
 
 
 def waits_for(name: str) -> str:
     """The part that an unbuilt setting waits for. Raises LookupError for a setting that is honoured."""
     for key, part in UNBUILT.items():
-        if key.partition("=")[0] in {name, _section(name)}:
+        if key in {name, _section(name)}:
             return part
     raise LookupError(f"{name} waits for nothing")
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ TESTED_ELSEWHERE = {
     "web/listeners.py": "tests/system/test_streams.py",
     "web/ops.py": "tests/system/test_streams.py",
 }
+PARTS_OF_ADAPTERS = {"connection": "transport", "dial": "transport", "pool": "transport", "wire": "transport"}
+"""Module -> the adapter whose part it is."""
 HOSTS = re.compile("|".join(["pythonho" + "sted", "registry\\.np" + "m", "pyp" + "i\\.org"]))
 
 
@@ -45,6 +48,20 @@ def test_every_module_has_its_test_or_says_where_it_is(room: str) -> None:
         path.name for path in modules(room) if not (ROOT / "tests" / room / f"test_{path.name}").exists()
     ]
     assert [name for name in without if f"{room}/{name}" not in TESTED_ELSEWHERE] == []
+
+
+def test_every_adapter_stands_behind_the_wall_between_adapters() -> None:
+    """A new adapter joins the import contract, or is named here as a part of another one."""
+    contract = next(
+        one
+        for one in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+            "importlinter"
+        ]["contracts"]
+        if one["name"].startswith("adapters are strangers")
+    )
+    listed = {name.rpartition(".")[2] for name in contract["modules"]}
+    there = {path.stem for path in modules("adapters")}
+    assert there - listed == set(PARTS_OF_ADAPTERS)
 
 
 def test_every_module_begins_by_saying_what_it_is() -> None:

@@ -48,12 +48,6 @@ def test_settings_that_wait_for_their_part_are_named_once_even_at_their_default(
     assert unbuilt == ("store.url", "cache.ttl_s", "org.limits", "team.limits", "metrics.enabled")
 
 
-def test_a_value_can_wait_where_another_works() -> None:
-    environ = {"OPENAI_API_KEY": "sk", "IMAGEGATE_UPSTREAM__TRANSPORT": "fast"}
-
-    assert load(None, environ).unbuilt() == ("upstream.transport",)
-
-
 def test_nothing_given_is_nothing_unbuilt() -> None:
     assert load(None, {"OPENAI_API_KEY": "sk"}).unbuilt() == ()
 
