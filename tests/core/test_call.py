@@ -2,6 +2,7 @@ import pytest
 
 from gateway.core.call import Call, ImageAsk, Named, read_form, read_json
 from gateway.core.errors import Code, Refused
+from gateway.core.inputs import Inputs
 from gateway.core.multipart import Form
 from gateway.core.routes import Match, match
 
@@ -33,6 +34,7 @@ def test_a_generation_is_read_field_by_field() -> None:
         model="gpt-image-2",
         images=(ImageAsk("", "gpt-image-2", "1024x1024", "low", 2, 3),),
         stream=True,
+        inputs=Inputs(text_bytes=5),
     )
 
 
@@ -164,3 +166,24 @@ def test_a_number_in_a_form_is_at_most_three_digits(value: str) -> None:
 
 def test_an_empty_form_field_is_as_good_as_absent() -> None:
     assert read_form(EDITS, Form({"n": "", "model": "", "size": ""}, ())).images == (ImageAsk(),)
+
+
+def test_what_bounds_a_responses_call_is_read() -> None:
+    body = {"max_tool_calls": 2, "max_output_tokens": 300, "service_tier": "flex", "input": "a fox"}
+    call = read_json(RESPONSES, body)
+    assert (call.max_tool_calls, call.max_output_tokens, call.service_tier) == (2, 300, "flex")
+    assert call.inputs.text_bytes > len("a fox")
+
+
+def test_the_format_and_frames_of_a_picture_are_read() -> None:
+    ask = read_json(GENERATIONS, {"output_format": "gif", "frame_count": 4}).images[0]
+    assert (ask.output_format, ask.frame_count) == ("gif", 4)
+    form = read_form(EDITS, Form({"output_format": "svg", "frame_count": "12"})).images[0]
+    assert (form.output_format, form.frame_count) == ("svg", 12)
+
+
+@pytest.mark.parametrize("field", ["max_tool_calls", "max_output_tokens", "service_tier"])
+def test_a_bound_of_the_wrong_type_is_refused_by_name(field: str) -> None:
+    with pytest.raises(Refused) as caught:
+        read_json(RESPONSES, {field: []})
+    assert (caught.value.refusal.code, caught.value.refusal.param) == (Code.INVALID_TYPE, field)

@@ -1,0 +1,106 @@
+from collections.abc import Mapping
+
+from gateway.core.observation import MOST_ITEMS, Ending, Image, Notes, Observation, Tool, unanswered
+from gateway.core.record import Outcome
+from gateway.core.watch import End
+
+
+def notes(*events: Mapping[str, object]) -> Observation:
+    found = Notes(200, stream=True)
+    for event in events:
+        kind = found.event(event)
+        if kind:
+            found.ended_by(kind)
+    return found.close(Ending.CLEAN)
+
+
+def call(kind: str, number: int = 0, **fields: object) -> dict[str, object]:
+    return {
+        "type": f"response.image_generation_call.{kind}",
+        "item_id": f"ig_{number}",
+        "output_index": number,
+        **fields,
+    }
+
+
+def done(number: int, **fields: object) -> dict[str, object]:
+    item = {"id": f"ig_{number}", "type": "image_generation_call", **fields}
+    return {"type": "response.output_item.done", "output_index": number, "item": item}
+
+
+def test_partial_images_count_for_the_image_they_belong_to() -> None:
+    seen = notes(call("partial_image", 1), call("partial_image", 2), call("partial_image", 1))
+    assert [image.partials for image in seen.images] == [2, 1]
+    assert (seen.open, seen.interrupted, seen.finished) == (seen.images, seen.images, ())
+
+
+def test_a_finished_picture_counts_whatever_its_status_says() -> None:
+    seen = notes(call("generating"), done(0, status="generating", result="AAAA", size="1x1", quality="auto"))
+    assert seen.images == (Image(size="1x1", finished=True),)
+
+
+def test_the_same_item_in_the_last_event_is_no_second_picture() -> None:
+    item = {"id": "ig_0", "type": "image_generation_call", "result": "AAAA"}
+    seen = notes(done(0, result="AAAA"), {"type": "response.completed", "response": {"output": [item]}})
+    assert len(seen.finished) == 1
+
+
+def test_items_without_ids_are_told_apart_by_their_place() -> None:
+    output = [{"type": "message"}, *({"type": "image_generation_call", "result": "A"} for _ in range(2))]
+    assert len(notes({"type": "response.completed", "response": {"output": output}}).finished) == 2
+
+
+def test_an_item_that_failed_is_neither_open_nor_finished() -> None:
+    blocked = {"code": "moderation_blocked", "moderation_details": {"moderation_stage": "output"}}
+    seen = notes(call("generating"), done(0, status="failed", result=None, error=blocked))
+    assert (seen.open, seen.finished, seen.blocked) == ((), (), 1)
+
+
+def test_an_error_is_read_in_both_forms_and_is_an_end() -> None:
+    nested = notes({"type": "error", "error": {"code": "insufficient_quota"}})
+    flat = notes({"type": "error", "code": "server_error", "message": "x"})
+    bare = notes({"error": {"type": "server_error", "code": None}})
+    assert [(seen.code, seen.end) for seen in (nested, flat, bare)] == [
+        ("insufficient_quota", End.FAILED),
+        ("server_error", End.FAILED),
+        ("server_error", End.FAILED),
+    ]
+
+
+def test_later_events_know_better_and_what_they_leave_out_stays() -> None:
+    seen = notes(
+        {
+            "type": "response.created",
+            "response": {"id": "resp_1", "status": "in_progress", "service_tier": "auto"},
+        },
+        {
+            "type": "response.completed",
+            "response": {
+                "status": "completed",
+                "service_tier": "flex",
+                "tools": [{"type": "image_generation", "model": "m", "partial_images": 2}],
+            },
+        },
+    )
+    assert (seen.response_id, seen.response_status, seen.service_tier) == ("resp_1", "completed", "flex")
+    assert seen.tools == (Tool(model="m", partial_images=2),)
+
+
+def test_images_that_follow_one_another_keep_their_partial_images() -> None:
+    partial, end = {"type": "image_edit.partial_image"}, {"type": "image_edit.completed", "b64_json": "A"}
+    seen = notes(partial, partial, end, partial, end)
+    assert [(image.partials, image.finished) for image in seen.images] == [(2, True), (1, True)]
+
+
+def test_the_images_told_apart_are_bounded() -> None:
+    seen = notes(*(call("generating", number) for number in range(MOST_ITEMS + 5)))
+    assert len(seen.images) == MOST_ITEMS
+
+
+def test_how_the_reading_ended_decides_the_outcome() -> None:
+    assert unanswered(sent=True).outcome is Outcome.FAILED
+    assert unanswered(sent=False).ending is Ending.UNSENT
+    assert Observation(ending=Ending.LEFT, status=200).outcome is Outcome.CLIENT_GONE
+    assert Observation(ending=Ending.BROKEN, status=200).outcome is Outcome.UPSTREAM_CUT
+    assert Observation(ending=Ending.CLEAN, status=500).outcome is Outcome.FAILED
+    assert Observation(ending=Ending.CLEAN, status=200, stream=True).outcome is Outcome.INCOMPLETE
