@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 # Where `make run` keeps money, keys and cache; empty: the embedded SQLite store under data/.
 STORE  ?=
 PORT   ?= 8080
+OPS_PORT ?= 8081
 PYTEST ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
@@ -24,8 +25,8 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
 
-run: $(VENV)/.run ## start a gateway to try on 127.0.0.1:8080 (OpenAI with OPENAI_API_KEY set, else the sandbox)
-	@$(BIN)/imagegate run --port $(PORT) $(if $(STORE),--store $(STORE))
+run: $(VENV)/.run ## start a gateway to try on 127.0.0.1:8080, or PORT= and OPS_PORT= (OpenAI with OPENAI_API_KEY set, else the sandbox)
+	@$(BIN)/imagegate run --port $(PORT) --ops-port $(OPS_PORT) $(if $(STORE),--store '$(STORE)')
 
 demo: $(VENV)/.dev ## run the image guide's calls through sandbox and gateway, save the pictures, print a table
 	@$(BIN)/imagegate demo

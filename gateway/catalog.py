@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import assert_never
@@ -140,15 +141,28 @@ def _without_likes(
                 faults.append(
                     f"{file}: {entry_name(content, 'model', position)}: like: there is no model {like!r}{hint}"
                 )
+            # Read all the same, as like the model that was probably meant, so that its other faults are found too.
+            base = known.get(like) or _probably_meant(file, entry, known)
+            if base is None:
                 left_out |= names_of(entry)
                 continue
-            inherited = {key: value for key, value in known[like].items() if key not in _NOT_INHERITED}
+            inherited = {key: value for key, value in base.items() if key not in _NOT_INHERITED}
             entry = inherited | {key: value for key, value in entry.items() if key != "like"}
         expanded.append(entry)
         names = entry.get("names")
         if isinstance(names, list):
             known.update({str(name): entry for name in names})
     return content | {"model": expanded}
+
+
+def _probably_meant(file: str, entry: Table, known: Mapping[str, Table]) -> Table | None:
+    """The model with the nearest name, or else one of the kind with which the entry has the fewest faults."""
+    close = get_close_matches(str(entry["like"]), list(known), n=1)
+    if close:
+        return known[close[0]]
+    written = {key: value for key, value in entry.items() if key != "like"}
+    kinds = {str(base.get("kind")): base for base in known.values()}
+    return min(kinds.values(), key=lambda base: len(read(file, {"model": [base | written]})[1]), default=None)
 
 
 class _Builder:

@@ -511,6 +511,36 @@ class TestFaults:
     def test_what_does_not_fit_together_is_named_with_what_to_do(self, text: str, fault: str) -> None:
         assert faults_of(text) == [fault]
 
+    @pytest.mark.parametrize("like", ["gpt-immage-2", "☃"])
+    def test_an_entry_that_is_like_no_model_has_its_other_faults_told_too(self, like: str) -> None:
+        text = f"""
+            [[model]]
+            names = ["mine"]
+            like = "{like}"
+            qualties = ["low"]
+            auto_max_tokens = -1
+        """
+
+        first, *others = faults_of(text)
+
+        assert first.startswith(f"mine.toml: model 'mine': like: there is no model '{like}'")
+        assert sorted(others) == [
+            "mine.toml: model 'mine': auto_max_tokens: input should be greater than 0",
+            "mine.toml: model 'mine': unknown key 'qualties'; did you mean 'qualities'?",
+        ]
+
+    def test_an_entry_that_is_like_no_model_has_no_faults_of_another_kind(self) -> None:
+        text = """
+            [[model]]
+            names = ["mine"]
+            like = "☃"
+            [[model.price]]
+            input_text = 1
+            output_text = 2
+        """
+
+        assert len(faults_of(text)) == 1
+
     def test_a_default_may_be_a_name_of_a_known_family(self) -> None:
         mine = overlay('[defaults]\nimage_tool = "gpt-image-3"')
 

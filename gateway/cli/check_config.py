@@ -1,7 +1,7 @@
 """
 `imagegate check-config`: is this configuration good, and what does it say?
 
-Not here: what is good (gateway.settings, gateway.catalog).
+Not here: what is good (gateway.settings, gateway.catalog, configuration.py).
 """
 
 from pathlib import Path
@@ -9,9 +9,9 @@ from typing import Final
 
 import click
 
-from gateway.catalog import CatalogError
-from gateway.catalog import load as load_catalog
-from gateway.settings import ConfigError, Fault, Settings, config_path, load, report_faults, waits_for
+from gateway.cli.configuration import Configuration, read
+from gateway.cli.misspelt import notes
+from gateway.settings import ConfigError, Settings, config_path, report_faults, waits_for
 
 _EXAMPLE: Final = """\b
 Example:
@@ -35,32 +35,16 @@ def check_config(flag: Path | None) -> None:
     """
     path = config_path(flag)
     try:
-        settings = load(path)
+        found = read(path)
     except ConfigError as error:
-        faults = error.faults + overlay_faults(error.overlay)
-        click.echo(report_faults(ConfigError(faults, path=path)), err=True)
+        click.echo(report_faults(error), err=True)
         raise SystemExit(2) from None
-    if faults := overlay_faults(settings.catalog.path):
-        click.echo(report_faults(ConfigError(faults, path=path)), err=True)
-        raise SystemExit(2)
-    click.echo(summary(settings, path))
+    click.echo(summary(found, path))
 
 
-def overlay_faults(overlay: Path | None) -> tuple[Fault, ...]:
-    """What is wrong with the catalogue overlay; nothing where there is none."""
-    if overlay is None:
-        return ()
-    try:
-        load_catalog(overlay)
-    except CatalogError as error:
-        return tuple(
-            Fault(str(overlay), "", sentence.removeprefix(f"{overlay}: "), "") for sentence in error.faults
-        )
-    return ()
-
-
-def summary(settings: Settings, path: Path | None) -> str:
+def summary(found: Configuration, path: Path | None) -> str:
     """What the configuration says, in a dozen lines for a terminal; no secrets."""
+    settings = found.settings
     source = str(path) if path is not None else "The environment (there is no configuration file)"
     lines = [f"OK: {source} is a good configuration.", ""]
     lines += [f"  {label:<11}{text}" for label, text in _facts(settings)]
@@ -69,6 +53,9 @@ def summary(settings: Settings, path: Path | None) -> str:
         width = max(map(len, waiting))
         lines += ["", "Read and checked, but not in force: this version does not have these parts yet."]
         lines += [f"  {name:<{width}}  waits for {waits_for(name)}" for name in waiting]
+    slips = notes(settings, found.catalog)
+    if slips:
+        lines += ["", "Perhaps misspelt; nothing is wrong if it is meant:", *(f"  {slip}" for slip in slips)]
     return "\n".join(lines)
 
 
@@ -87,7 +74,7 @@ def _facts(settings: Settings) -> list[tuple[str, str]]:
     limits = "none" if not any(scopes) else "{} on the organisation, {} on teams, {} on keys".format(*scopes)
     tenants = f"{_count(len(teams), 'team')}, {_count(len(keys), 'key')}"
     if not keys:
-        tenants += "; every call is answered 401 until there is a [[key]]"
+        tenants += "; nobody could call: `imagegate serve` refuses to start without a [[key]]"
     return [
         ("listens on", f"http://{_host(settings.server.host)}:{settings.server.port}"),
         ("operators", f"http://{_host(settings.ops.host)}:{settings.ops.port}"),

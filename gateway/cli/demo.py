@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from gateway import catalog
 from gateway.adapters.clock import SystemClock
-from gateway.cli import pair
+from gateway.cli import pair, trial
 from gateway.cli.guide import album, books, checks, images, responses
 from gateway.cli.guide.step import Answer, Desk, NotPossibleError, Step
 from gateway.cli.guide.table import WIDTH, Row, table
@@ -124,7 +124,7 @@ class _Walk:
 
         return openai.OpenAI(
             base_url=self._both.base_url,
-            api_key=pair.KEY,
+            api_key=trial.KEY,
             max_retries=0,
             # A proxy from the environment has no business on the loopback.
             http_client=openai.DefaultHttpxClient(

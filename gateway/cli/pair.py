@@ -22,14 +22,14 @@ from typing import Final, NoReturn
 import click
 import httpx2
 
-from gateway.settings.sources import environment
+from gateway.cli import trial
+from gateway.settings import environment
 
-KEY: Final = "sk-demo"
 # Importing everything takes 2 seconds where it is slow; 30 mean that something is wrong.
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _SHOWN_LINES: Final = 30
-_CONFIG: Final = """\
+_HEAD: Final = """\
 [server]
 drain_timeout_s = 1
 
@@ -38,19 +38,6 @@ port = 0
 
 [log]
 format = "text"
-
-[upstream]
-base_url = "{sandbox}/v1"
-api_key = "sk-sandbox"
-sandbox = true
-
-[[team]]
-id = "demo"
-
-[[key]]
-id = "demo"
-team = "demo"
-secret = "{key}"
 """
 
 
@@ -102,7 +89,8 @@ def running(speed: float) -> Iterator[Pair]:
         folder = Path(name)
         with _child("sandbox", "--speed", str(speed), folder=folder) as sandbox:
             config = folder / "demo.toml"
-            config.write_text(_CONFIG.format(sandbox=sandbox.url, key=KEY), encoding="utf-8")
+            text = trial.configuration(upstream=trial.sandbox_at(sandbox.url), head=_HEAD)
+            config.write_text(text, encoding="utf-8")
             with _child("serve", "--config", str(config), folder=folder) as gateway:
                 _ready(gateway, "/readyz")
                 _ready(sandbox, "/_sandbox/invoice")

@@ -2,17 +2,18 @@
 
 import functools
 import logging
+import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from gateway import __version__, app
 from gateway.adapters import log
-from gateway.catalog import CatalogError
-from gateway.catalog import load as load_catalog
-from gateway.cli import server
-from gateway.settings import ConfigError, Settings, config_path, load
+from gateway.cli import configuration, server
+from gateway.settings import ConfigError, Settings, config_path, report_faults, without_keys
 
 _log = logging.getLogger("imagegate.serve")
 
@@ -36,43 +37,76 @@ Example:
 def serve(config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Start the gateway."""
     asked = {"server.host": host, "server.port": port, "server.workers": workers}
-    settings = read(config_path(config), {name: value for name, value in asked.items() if value is not None})
-    start(settings)
+    path = config_path(config)
+    settings = read(path, {name: value for name, value in asked.items() if value is not None})
+    if not settings.keys:
+        refuse(without_keys(path))
+    start(settings, listen(settings))
 
 
 def read(path: Path | None, overrides: dict[str, object]) -> Settings:
     """
-    The settings and, to be sure, the catalogue; faults end the command.
+    The settings, of a configuration that is good as a whole; faults end the command.
 
     Args:
         path: the configuration file, None for none.
         overrides: dotted names and values from the command line.
     """
     try:
-        settings = load(path, overrides=overrides)
-        load_catalog(settings.catalog.path)
+        return configuration.read(path, overrides).settings
     except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    except CatalogError as error:
-        click.echo("\n".join(["The model catalogue cannot be used:", *error.faults]), err=True)
-        sys.exit(2)
-    return settings
+        refuse(error)
 
 
-def start(settings: Settings) -> None:
-    """Bind both listeners, say where they are, serve until told to stop."""
+def refuse(error: ConfigError) -> NoReturn:
+    """Say what is wrong and end the command."""
+    click.echo(report_faults(error), err=True)
+    sys.exit(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The two listening sockets."""
+
+    public: socket.socket
+    ops: socket.socket
+
+
+def listen(
+    settings: Settings, *, port_from: str = "--port or server.port", ops_port_from: str = "ops.port"
+) -> Bound:
+    """
+    Both listeners, taken before anything is said or started.
+
+    Args:
+        settings: where they are to be.
+        port_from: what the operator changes for another public port.
+        ops_port_from: the same for the operators' port.
+
+    Raises:
+        click.ClickException: one of them cannot be had.
+    """
+    public = server.bind(
+        settings.server.host, settings.server.port, host_from="--host or server.host", port_from=port_from
+    )
+    try:
+        ops = server.bind(settings.ops.host, settings.ops.port, host_from="ops.host", port_from=ops_port_from)
+    except click.ClickException:
+        public.close()
+        raise
+    return Bound(public, ops)
+
+
+def start(settings: Settings, bound: Bound) -> None:
+    """Say where the listeners are, serve until told to stop."""
     log.configure(settings.log.level, settings.log.format)
     waiting = settings.unbuilt()
     if waiting:
         _log.warning("accepted, but not honoured by this version yet: %s", ", ".join(waiting))
-    public = server.bind(settings.server.host, settings.server.port)
-    ops = server.bind(settings.ops.host, settings.ops.port)
-    click.echo(
-        f"imagegate {__version__} listens on {server.address_of(public)} (operators: {server.address_of(ops)})"
-    )
+    addresses = f"{server.address_of(bound.public)} (operators: {server.address_of(bound.ops)})"
+    click.echo(f"imagegate {__version__} listens on {addresses}")
     sys.stdout.flush()
-    ops_port: int = ops.getsockname()[1]
+    ops_port: int = bound.ops.getsockname()[1]
     server.run(
         server.config(
             functools.partial(app.build, settings, ops_port),
@@ -81,5 +115,5 @@ def start(settings: Settings) -> None:
             workers=settings.server.workers,
             drain_timeout_s=settings.server.drain_timeout_s,
         ),
-        [public, ops],
+        [bound.public, bound.ops],
     )

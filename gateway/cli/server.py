@@ -1,7 +1,12 @@
 """Running an ASGI application under uvicorn, as this project does it everywhere."""
 
+import errno
+import signal
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, cast
 
 import click
@@ -13,38 +18,59 @@ KEEP_ALIVE_S = 75
 """An idle connection is kept for so long: longer than the SDKs keep theirs, so that they close first."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, host_from: str = "--host", port_from: str = "--port") -> socket.socket:
     """
     A listening address, taken before anything starts.
 
     Args:
         host: an address or name.
         port: 0 takes any free one.
+        host_from: the option or setting that says the host, for whoever has to change it.
+        port_from: the same for the port.
 
     Raises:
-        click.ClickException: it cannot be bound; the message says why.
+        click.ClickException: it cannot be bound; the message says why and what to change.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    sock = socket.socket(family, kind, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock = None
     try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-    except OSError as error:
-        sock.close()
-        reason = error.strerror or str(error)
-        raise click.ClickException(
-            f"cannot listen on {host}:{port}: {reason}. Is another one running?"
-        ) from None
-    # Listening from now on: who connects before the workers are up waits in the backlog instead of failing.
-    sock.listen(BACKLOG)
+        # Listening from now on: who connects before the workers are up waits in the backlog instead of failing.
+        sock.listen(BACKLOG)
+    except (OSError, UnicodeError) as error:
+        if sock is not None:
+            sock.close()
+        reason, advice = _refusal(error, host_from, port_from)
+        raise click.ClickException(f"cannot listen on {_place(host, port)}: {reason}. {advice}") from None
     sock.set_inheritable(True)
     return sock
+
+
+def _refusal(error: OSError | UnicodeError, host_from: str, port_from: str) -> tuple[str, str]:
+    """Why an address cannot be had, and what to do."""
+    elsewhere = f"Name an address of this machine with {host_from}."
+    match error:
+        case UnicodeError():
+            return "that is no host name", elsewhere
+        case socket.gaierror() | OSError(errno=errno.EADDRNOTAVAIL):
+            advice = elsewhere
+        case OSError(errno=errno.EADDRINUSE):
+            advice = f"Stop what listens there, or choose another port with {port_from}."
+        case _:
+            advice = f"Choose another port with {port_from}, or another address with {host_from}."
+    return error.strerror or str(error), advice
 
 
 def address_of(sock: socket.socket) -> str:
     """`http://host:port` of a bound socket."""
     host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{_place(host, port)}"
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def config(
@@ -84,15 +110,38 @@ def config(
 
 
 def run(settings: uvicorn.Config, sockets: list[socket.socket]) -> None:
-    """Serve until told to stop, in as many processes as configured."""
-    if settings.workers > 1:
-        _Workers(settings, sockets=sockets).run()
-    else:
-        uvicorn.Server(settings).run(sockets)
+    """
+    Serve until told to stop, in as many processes as configured.
+
+    Ctrl-C is how a person ends it and no failure: after the drain this returns. SIGTERM ends the process by that
+    signal, as supervisors expect it.
+    """
+    try:
+        if settings.workers > 1:
+            _Workers(settings, sockets=sockets).run()
+        else:
+            uvicorn.Server(settings).run(sockets)
+    except KeyboardInterrupt:  # uvicorn raises SIGINT once more when it has drained
+        pass
+    click.echo("stopped")
 
 
 class _Workers(Multiprocess):
-    """Worker processes on shared sockets."""
+    """
+    Worker processes on shared sockets.
+
+    A terminal's Ctrl-C goes to every process; the workers are started deaf to it, for this one tells them when to end.
+    """
+
+    def init_processes(self) -> None:
+        """Start the workers."""
+        with _interrupts_held_back():
+            super().init_processes()
+
+    def keep_subprocess_alive(self) -> None:
+        """Start a worker again that has died."""
+        with _interrupts_held_back():
+            super().keep_subprocess_alive()
 
     def terminate_all(self) -> None:
         """
@@ -103,3 +152,18 @@ class _Workers(Multiprocess):
         for sock in self.sockets:
             sock.close()
         super().terminate_all()
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """While inside, SIGINT waits; a process that is started here never sees it, since it inherits that."""
+    if sys.platform == "win32":
+        yield
+        return
+    # Started by the first worker otherwise, and it leaves SIGINT let through again.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

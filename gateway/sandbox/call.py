@@ -60,6 +60,10 @@ class Call:
                 return str(value.decode("latin-1"))
         return ""
 
+    def is_form(self) -> bool:
+        """Whether the body says to be a multipart form, in whatever capitals."""
+        return self.header("content-type").lower().startswith("multipart/form-data")
+
     def query(self, name: str) -> str | None:
         """The last value of a query parameter."""
         values = parse_qs(self.scope["query_string"].decode("latin-1")).get(name)

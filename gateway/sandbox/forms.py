@@ -112,7 +112,7 @@ async def params_of(call: Call) -> Params:
     Raises:
         ApiError: 400 for a body that is neither JSON nor a form.
     """
-    if not call.header("content-type").startswith("multipart/form-data"):
+    if not call.is_form():
         return Params(call.payload())
     return await _form(call)
 

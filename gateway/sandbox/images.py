@@ -6,7 +6,8 @@ What is billed when (docs/sandbox.md says it for readers):
 - A streamed call is billed in full from the moment its final picture is finished. If it ends before that, because the
   client left, the line was cut or an error event came, it is billed its input and the partial images delivered by
   then, and nothing if there were none.
-- A call that is refused, blocked by moderation or failed by steering before it began costs nothing.
+- A call that is refused, blocked by moderation before any partial image was delivered, or failed by steering before
+  it began costs nothing.
 """
 
 from gateway.sandbox import clock, errors, tariff
@@ -26,7 +27,7 @@ FORBIDDEN = "forbidden-by-sandbox"
 
 async def generations(world: World, call: Call) -> None:
     """POST images/generations."""
-    if call.header("content-type").startswith("multipart/"):
+    if call.is_form():
         raise errors.ApiError(400, "Unsupported content type: this endpoint takes 'application/json'.")
     await _serve(world, call, order_of(await params_of(call), "generate", call.steering))
 
@@ -158,6 +159,7 @@ async def _streamed(world: World, call: Call, order: Order) -> None:
     asked = order.look.partial_images
     deliver = asked if call.steering.partials is None else call.steering.partials
     failing = call.steering.fail == "error-event"
+    blocking = call.steering.moderate == "output"
     delivered, finished = 0, False
     motif = motif_of(order, 0)
     try:
@@ -180,6 +182,11 @@ async def _streamed(world: World, call: Call, order: Order) -> None:
             picture = await world.studio.picture(motif, order.look.film)
             await pace.until(1)
             if call.gone.is_set():
+                return
+            if blocking:
+                error = errors.blocked(call.request_id, stage="output").inner()
+                await call.event({"type": "error", "error": error})
+                await call.end()
                 return
             finished = True
             payload = _completed(call, family, order, picture, min(delivered, asked))

@@ -125,6 +125,8 @@ class Performance:
         yield self._event("response.image_generation_call.in_progress", **at)
         yield self._event("response.image_generation_call.generating", **at)
         if self._plan.blocked:
+            if self._call.steering.moderate == "output":
+                await self._pace.until((index + 1) / self._plan.pictures * _PAINTING)
             yield self._done(self._refused(begun))
             return
         motif = motif_of(order, index)

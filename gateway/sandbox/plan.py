@@ -18,6 +18,8 @@ from gateway.sandbox.tariff import Model
 from gateway.sandbox.world import World
 
 _TOOL: Final = "image_generation"
+# Input items that make further tools available, as the official SDK's types have them (openai 3.54).
+_TOOL_ITEMS: Final = frozenset({"additional_tools", "tool_search_output"})
 _TIERS: Final = {"auto": "default", "fast": "priority"}
 _MOST_OUTPUT: Final = 1_000_000
 
@@ -88,6 +90,7 @@ async def plan_of(world: World, call: Call) -> Plan:
     model = mainline(params)
     tools, tool = _tools(params)
     context = await context_of(world, call, params)
+    tool = _later_tool(context) or tool
     limit = params.number("max_tool_calls", 0, 1000)
     wanted = call.steering.image_calls if call.steering.image_calls is not None else 1
     pictures = 0 if tool is None or not _chosen(params) else wanted if limit is None else min(wanted, limit)
@@ -133,6 +136,12 @@ def _tools(params: Params) -> tuple[list[dict[str, object]], Params | None]:
         else:
             shown.append(tool)
     return shown, image
+
+
+def _later_tool(context: Context) -> Params | None:
+    """The newest image tool that an item of the conversation brings, this call's or an earlier one's."""
+    brought = [item for item in (*context.history, *context.items) if item.get("type") in _TOOL_ITEMS]
+    return next(filter(None, (_tools(Params(item))[1] for item in reversed(brought))), None)
 
 
 def _tool_echo(tool: dict[str, object]) -> dict[str, object]:

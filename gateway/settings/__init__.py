@@ -7,7 +7,7 @@ with its kind (`values`, `addresses`) and default, `shape` finds its way in it; 
 """
 
 from gateway.settings.addresses import StoreAddress
-from gateway.settings.faults import SMALLEST_CONFIG, ConfigError, Fault, report_faults
+from gateway.settings.faults import SMALLEST_CONFIG, ConfigError, Fault, report_faults, without_keys
 from gateway.settings.loading import Settings, config_path, load
 from gateway.settings.schema import (
     UNBUILT,
@@ -42,4 +42,5 @@ __all__ = [
     "report_faults",
     "setting_names",
     "waits_for",
+    "without_keys",
 ]

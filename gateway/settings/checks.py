@@ -6,7 +6,7 @@ gets every fault at once. A place whose own value is wrong is passed over here; 
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -177,7 +177,25 @@ def _number(draft: Draft, section: str, name: str) -> int | None:
 def faults_of(error: ValidationError, draft: Draft) -> list[Fault]:
     """A fault for each error, but for places that have theirs already."""
     details = error.errors(include_url=False, include_input=False)
-    return [_fault(one, draft) for one in details if one["loc"] not in draft.broken]
+    found = [_fault(one, draft) for one in details if one["loc"] not in draft.broken]
+    return list(dict.fromkeys(found))  # a list of what are no tables is one fault
+
+
+def quoted_faults(draft: Draft, told: Collection[str]) -> list[Fault]:
+    """
+    A fault for each text in the file where a number or a flag belongs, and the like, that pydantic would take.
+
+    Args:
+        draft: what was read.
+        told: the names of settings that have their fault already.
+    """
+    found = []
+    for place in draft.quoted:
+        node = node_at(place)
+        if node is not None and draft.name(place) not in told:
+            problem, fix = _wrong_kind(node)
+            found.append(draft.fault(place, f"{draft.show(place)} {problem}", fix))
+    return found
 
 
 def _fault(error: "ErrorDetails", draft: Draft) -> Fault:
@@ -188,6 +206,8 @@ def _fault(error: "ErrorDetails", draft: Draft) -> Fault:
     if error["type"] == "missing":
         example = node.field.examples if node.field is not None else None
         return draft.fault(place, "is missing.", f'Add {place[-1]} = "{example[0] if example else "..."}".')
+    if node.kind == "table" and isinstance(place[-1], int):  # in a list of tables is something else
+        place, node = place[:-1], Node("tables", node.model, None, node.type)
     problem, fix = _wrong_shape(place, node, draft) or _wrong_value(error, place, node)
     return draft.fault(place, f"{draft.show(place)} {problem}", fix)
 
@@ -212,7 +232,7 @@ def _wrong_shape(place: Place, node: Node, draft: Draft) -> tuple[str, str] | No
     value, name = draft.get(*place), ".".join(step for step in place if isinstance(step, str))
     match node.kind:
         case "table" if not isinstance(value, dict):
-            if place[-1] == "allow" or isinstance(place[-1], int):
+            if place[-1] == "allow":
                 return (
                     "is not a table.",
                     'Write a table in braces, such as allow = { models = ["gpt-image-*"] }.',
@@ -221,7 +241,9 @@ def _wrong_shape(place: Place, node: Node, draft: Draft) -> tuple[str, str] | No
                 "is not a table.",
                 f"Write the section's name on a line of its own, [{name}], and its settings below.",
             )
-        case "tables" if not isinstance(value, list):
+        case "tables":
+            if place in draft.origins:  # a variable is JSON
+                return "is not a list of tables.", 'Write it like [{"id": "one"}, {"id": "two"}].'
             return "is not a list of tables.", f"Begin each of them with double brackets: [[{name}]]."
         case "list" if not isinstance(value, list):
             return "is not a list.", f'Write it in brackets, such as {place[-1]} = ["..."].'
@@ -232,19 +254,14 @@ def _wrong_shape(place: Place, node: Node, draft: Draft) -> tuple[str, str] | No
 def _wrong_value(error: "ErrorDetails", place: Place, node: Node) -> tuple[str, str]:
     """Problem and fix, by the type of pydantic's error."""
     context = error.get("ctx", {})
-    default = node.field.default if node.field is not None else None
-    such_as = f", such as {default}" if isinstance(default, int | float) else ""
+    such_as = _such_as(node)
     kind = error["type"]
     if isinstance(wrong := context.get("error"), WrongError):
         return wrong.problem, wrong.fix
     if kind == "literal_error":
         return "is not one of the choices.", f"Write one of {context['expected']}."
-    if kind.startswith("bool"):
-        return "is neither true nor false.", "Write true or false, without quotes."
-    if kind.startswith("int"):
-        return "is not a whole number.", f"Write a whole number without quotes{such_as}."
-    if kind.startswith(("float", "finite")):
-        return "is not a number.", f"Write a number without quotes{such_as}."
+    if kind.startswith(("bool", "int", "float", "finite")):
+        return _wrong_kind(node)
     bounds = {
         "greater_than_equal": "of at least {ge}",
         "less_than_equal": "of at most {le}",
@@ -254,5 +271,20 @@ def _wrong_value(error: "ErrorDetails", place: Place, node: Node) -> tuple[str, 
         side = "large" if kind == "less_than_equal" else "small"
         return f"is too {side}.", f"Write a number {bounds[kind].format(**context)}{such_as}."
     if kind == "string_type" or (kind.startswith("path") and node.type is not SecretStr):
-        return "is not a text.", f'Write it in quotes, such as {place[-1]} = "...".'
+        example = '"..."' if isinstance(place[-1], int) else f'{place[-1]} = "..."'
+        return "is not a text.", f"Write it in quotes, such as {example}."
     return f"cannot be used: {error['msg'].lower()}.", "Write it as docs/configuration.md shows it."
+
+
+def _wrong_kind(node: Node) -> tuple[str, str]:
+    """What to say where a number or a flag belongs and something else stands."""
+    if node.type is bool:
+        return "is neither true nor false.", "Write true or false, without quotes."
+    if node.type is int:
+        return "is not a whole number.", f"Write a whole number without quotes{_such_as(node)}."
+    return "is not a number.", f"Write a number without quotes{_such_as(node)}."
+
+
+def _such_as(node: Node) -> str:
+    default = node.field.default if node.field is not None else None
+    return f", such as {default}" if isinstance(default, int | float) else ""

@@ -22,7 +22,10 @@ from gateway.settings.shape import Place, node_at
 NO_FILE: Final = "no configuration file"
 _LABEL: Final = re.compile(r"(?!sk-)[A-Za-z0-9._-]{1,128}")
 _SHOWN: Final = 60
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST: Final = 8  # allow inside a list of tables ends at 5
+# The type of a setting -> the types that a file has for it. A number that is cut to a whole one is a slip too.
+_KINDS: Final[dict[object, tuple[type, ...]]] = {int: (int,), float: (int, float), bool: (bool,)}
 
 
 @dataclass(slots=True, repr=False)
@@ -37,6 +40,7 @@ class Draft:
         values: all layers together; filled once they are.
         origins: places that another layer than the file wrote -> that layer. The strongest layer writes first.
         references: places whose value was read from elsewhere -> `env:NAME` or `file:PATH`.
+        quoted: places of the file that hold a text, a number or a flag where another of these kinds belongs.
         broken: places that have their fault already, as problem and fix; nothing more is said about them.
         faults: what is wrong with variables as such.
     """
@@ -47,17 +51,27 @@ class Draft:
     values: Mapping[str, object] = field(default_factory=dict)
     origins: dict[Place, str] = field(default_factory=dict)
     references: dict[Place, str] = field(default_factory=dict)
+    quoted: list[Place] = field(default_factory=list)
     broken: dict[Place, tuple[str, str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
-    def lay(self, layer: Mapping[str, object], origins: Mapping[Place, str]) -> dict[str, Any]:
+    def lay(
+        self, layer: Mapping[str, object], origins: Mapping[Place, str], *, typed: bool = False
+    ) -> dict[str, Any]:
         """
         A layer as it goes below the ones before it.
 
         What they wrote is left out, a table that they wrote whole too: `org.allow` in the environment takes the place
         of the file's, where a deep merge alone would mix the two. References are followed.
+
+        Args:
+            layer: its tables.
+            origins: what it is called, by place.
+            typed: it tells numbers and flags from texts, as a file does and a variable cannot.
         """
         counting = self._table(layer, ())
+        if typed:
+            self._look_for_quoted(counting, ())
         self.origins = {**origins, **self.origins}
         return counting
 
@@ -147,6 +161,24 @@ class Draft:
             return str(file)
         return text
 
+    def _look_for_quoted(self, value: object, place: Place) -> None:
+        match value:
+            case dict():
+                for name, item in value.items():
+                    self._look_for_quoted(item, (*place, name))
+            case list():
+                for number, item in enumerate(value):
+                    self._look_for_quoted(item, (*place, number))
+            case str() | bool() | int() | float() if (
+                place not in self.references and place not in self.broken
+            ):
+                node = node_at(place)
+                kinds = _KINDS.get(node.type) if node is not None and node.kind == "value" else None
+                if kinds is not None and type(value) not in kinds:
+                    self.quoted.append(place)
+            case _:
+                pass
+
     @property
     def folder(self) -> Path:
         """What relative paths start from: the configuration file's folder."""
@@ -154,6 +186,11 @@ class Draft:
 
     def _from_variable(self, name: str) -> str:
         value = self.environ.get(name)
+        if not value and _VARIABLE.fullmatch(name) is None:
+            raise WrongError(
+                "does not name an environment variable after env:.",
+                'Write "env:NAME", where NAME is made of letters, digits and underscores.',
+            )
         if not value:
             state = "is not set" if value is None else "is empty"
             problem = f'points to environment variable "{name}", which {state}.'
@@ -161,6 +198,8 @@ class Draft:
         return value
 
     def _from_file(self, name: str) -> str:
+        if not name:
+            raise WrongError("does not name a file after file:.", 'Write "file:PATH".')
         file = self.folder / name
         try:
             text = file.read_text(encoding="utf-8")

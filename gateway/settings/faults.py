@@ -85,11 +85,21 @@ def reason(error: OSError | ValueError) -> str:
     return "it is not UTF-8 text"
 
 
+def without_keys(path: Path | None) -> ConfigError:
+    """What a gateway says that nobody could call; a check of the configuration alone accepts it."""
+    fix = "Add a table [[team]] and a table [[key]] of that team."
+    file = "no configuration file" if path is None else str(path)
+    return ConfigError((Fault(file, "key", _NOBODY, fix),), path=path)
+
+
+_NOBODY: Final = "is missing: every call would be answered 401."
+
+
 def report_faults(error: ConfigError) -> str:
     """
     Every fault, grouped by where it stands, each with what to do; without a trailing newline.
 
-    Where there was neither a configuration file nor a key for the upstream, the smallest good file is shown.
+    The smallest good file is shown where there was neither a file nor a key for the upstream, or no client's key.
     """
     count = len(error.faults)
     lines = [f"The configuration cannot be used: {count} fault{'' if count == 1 else 's'}."]
@@ -99,7 +109,8 @@ def report_faults(error: ConfigError) -> str:
             if fault.file == file:
                 lines.append(f"  {fault.key}: {fault.problem}" if fault.key else f"  {fault.problem}")
                 lines += [f"      -> {fault.fix}"] if fault.fix else []
-    if error.path is None and any(fault.key == "upstream.api_key" for fault in error.faults):
+    unpaid = error.path is None and any(fault.key == "upstream.api_key" for fault in error.faults)
+    if unpaid or any(fault.problem == _NOBODY for fault in error.faults):
         lines += ["", _SMALLEST]
     # A name out of the environment may hold bytes that are no text and could not be printed.
     return "\n".join(lines).encode(errors="backslashreplace").decode()

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.settings.checks import cross_checks, faults_of
+from gateway.settings.checks import cross_checks, faults_of, quoted_faults
 from gateway.settings.draft import Draft
 from gateway.settings.faults import ConfigError
 from gateway.settings.schema import Sections, unbuilt_in
@@ -42,7 +42,7 @@ class Settings(BaseSettings, Sections):
         return (  # each is laid below the ones before it as it is made
             *(InitSettingsSource(settings_cls, tables) for tables in command_line(draft)),
             Environment(settings_cls, draft),
-            InitSettingsSource(settings_cls, draft.lay(read_file(draft.path), {})),
+            InitSettingsSource(settings_cls, draft.lay(read_file(draft.path), {}, typed=True)),
             DefaultKey(settings_cls, draft),
         )
 
@@ -87,7 +87,8 @@ def load(
     except ValidationError as error:
         wrong = faults_of(error, draft)
     broken = [draft.fault(place, problem, fix) for place, (problem, fix) in draft.broken.items()]
-    faults = (*draft.faults, *broken, *wrong, *cross_checks(draft))
+    quoted = quoted_faults(draft, {fault.key for fault in wrong})
+    faults = (*draft.faults, *broken, *wrong, *quoted, *cross_checks(draft))
     if settings is None or faults:
         raise ConfigError(faults, path=path, overlay=_overlay(draft))
     return settings

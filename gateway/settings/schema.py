@@ -252,9 +252,6 @@ UNBUILT: Final[dict[str, str]] = {
     "key.on_disconnect": "accounting",
     "key.inject_safety_identifier": "safety identifiers",
     "tenancy": "ownership",
-    "catalog.unpriced": "accounting",
-    "accounting": "accounting",
-    "responses": "reservations",
     "metrics": "metrics",
 }
 """

@@ -78,18 +78,27 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _http_url(text: str) -> SplitResult:
-    example = "such as https://api.openai.com/v1 or http://127.0.0.1:9000"
+def _http_url(text: str, example: str = "https://api.openai.com/v1 or http://127.0.0.1:9000") -> SplitResult:
+    fix = f"Write a full URL, such as {example}."
     try:
         parts = urlsplit(text)
+    except ValueError:
+        raise WrongError("is not a URL.", fix) from None
+    if parts.scheme not in {"http", "https"}:
+        raise WrongError("does not begin with http:// or https://.", fix)
+    try:
         readable = parts.port is None or parts.port > 0
     except ValueError:
-        raise WrongError("is not a URL.", f"Write a full URL, {example}.") from None
-    if parts.scheme not in {"http", "https"}:
-        raise WrongError("does not begin with http:// or https://.", f"Write a full URL, {example}.")
-    if not parts.hostname or not readable or re.fullmatch(_VISIBLE, text) is None:
-        raise WrongError("has no host that can be read.", f"Write a full URL, {example}.")
+        readable = False
+    if not readable:
+        raise WrongError("has a port that is not a number from 1 to 65535.", fix)
+    if not parts.hostname or re.fullmatch(_VISIBLE, text) is None:
+        raise WrongError("has no host that can be read.", fix)
     return parts
+
+
+def _proxy_url(text: str) -> SplitResult:
+    return _http_url(text, "http://proxy.example:3128 or http://user:password@proxy.example:3128")
 
 
 def _store(value: object) -> StoreAddress:
@@ -115,9 +124,14 @@ def _limit(value: object) -> Limit:
         raise WrongError(f"is not a limit: {problem}.", f"Write it like {good}.") from None
 
 
+# images.*, conversations.*, conversations.items.* and so on.
+_ROUTE_GLOBS: Final = tuple(dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in NAMES))
+
+
 def _route(text: str) -> str:
     if not any(fnmatchcase(name, text) for name in NAMES):
-        near = difflib.get_close_matches(text, NAMES, n=1)
+        known = _ROUTE_GLOBS if "*" in text else NAMES
+        near = difflib.get_close_matches(text, known, n=1)
         meant = f'Did you mean "{near[0]}"? ' if near else ""
         raise WrongError(
             "is not a route.", f"{meant}Routes are {', '.join(NAMES)}; globs such as files.* work."
@@ -188,7 +202,7 @@ Host = Annotated[
     ),
 ]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
-ProxyUrl = Annotated[SecretStr, _hidden(_http_url)]
+ProxyUrl = Annotated[SecretStr, _hidden(_proxy_url)]
 StoreUrl = Annotated[StoreAddress, PlainValidator(_store), PlainSerializer(str)]
 Limits = tuple[Annotated[Limit, PlainValidator(_limit), PlainSerializer(lambda limit: limit.text)], ...]
 RoutePattern = Annotated[str, AfterValidator(_route)]

@@ -101,7 +101,7 @@ def test_without_a_file_the_environment_can_be_good(monkeypatch: pytest.MonkeyPa
 
     assert result.exit_code == 0
     assert "there is no configuration file" in result.stdout
-    assert "every call is answered 401" in result.stdout
+    assert "`imagegate serve` refuses to start without a [[key]]" in result.stdout
 
 
 def test_a_missing_file_is_misuse(tmp_path: Path) -> None:
@@ -123,6 +123,17 @@ def test_the_catalogue_overlay_is_checked_too_whatever_else_is_wrong(tmp_path: P
     assert result.exit_code == 2
     assert f"\n{overlay}\n" in result.stderr
     assert ("loud" in result.stderr) is bool(other)
+
+
+def test_values_that_look_misspelt_are_asked_about_and_are_no_fault(tmp_path: Path) -> None:
+    text = GOOD.replace("[org]\n", '[org]\nallow = { qualities = ["hihg"], tools = ["image_generaton"] }\n')
+
+    result = check("--config", str(write(tmp_path, text)))
+
+    assert result.exit_code == 0
+    assert "Perhaps misspelt; nothing is wrong if it is meant:" in result.stdout
+    assert 'org.allow.qualities: "hihg" is none that we know; did you mean "high"?' in result.stdout
+    assert 'did you mean "image_generation"?' in result.stdout
 
 
 def test_a_good_overlay_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import click
 import httpx2
 import pytest
 
-from gateway.cli import pair
+from gateway.cli import pair, trial
 
 pytestmark = pytest.mark.system
 
@@ -23,7 +23,7 @@ def test_both_are_ready_inside_and_gone_afterwards(monkeypatch: pytest.MonkeyPat
 
     with pair.running(0) as both:
         answer = httpx2.get(
-            f"{both.base_url}/models", headers={"authorization": f"Bearer {pair.KEY}"}, trust_env=False
+            f"{both.base_url}/models", headers={"authorization": f"Bearer {trial.KEY}"}, trust_env=False
         )
         assert "gpt-image-2" in answer.text
         assert "`imagegate serve` still runs; it" in both.gateway.last_words()
@@ -59,7 +59,7 @@ def test_sigterm_ends_the_block_and_is_left_as_it_was() -> None:
 
 
 def test_one_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pair, "_CONFIG", "[server]\nprot = 1\n")
+    monkeypatch.setattr(trial, "configuration", lambda **_: "[server]\nprot = 1\n")
 
     with pytest.raises(click.ClickException) as refused, pair.running(0):
         pytest.fail("it started")

@@ -460,3 +460,43 @@ def test_a_wrong_call_is_refused_in_openais_words(
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["code"]) == (status, param, code)
     assert invoice(http)["requests"] == 0
+
+
+BRINGERS = [
+    {"type": "additional_tools", "role": "developer", "tools": [TOOL]},
+    {"type": "tool_search_output", "call_id": "call_1", "execution": "client", "tools": [TOOL]},
+]
+
+
+@pytest.mark.parametrize("bringer", BRINGERS, ids=lambda one: one["type"])
+def test_an_image_tool_that_an_input_item_brings_draws_like_one_of_the_call(
+    http: httpx2.Client, bringer: dict[str, object]
+) -> None:
+    question = {"role": "user", "content": "Draw a red fox"}
+
+    answer = http.post("/v1/responses", json={"model": "gpt-5", "input": [question, bringer]})
+
+    shown = Response.model_validate_json(answer.content)
+    assert len(calls_of(shown)) == 1
+    assert [line["kind"] for line in invoice(http)["lines"]] == ["main", "image"]
+    assert shown.tools == []
+
+
+def test_an_image_tool_stays_for_the_turns_after_the_item_that_brought_it(http: httpx2.Client) -> None:
+    question = {"role": "user", "content": "Draw a red fox"}
+    first = http.post("/v1/responses", json={"model": "gpt-5", "input": [question, BRINGERS[0]]}).json()
+
+    again = http.post(
+        "/v1/responses",
+        json={"model": "gpt-5", "input": "And a blue one", "previous_response_id": first["id"]},
+    )
+
+    assert len(calls_of(Response.model_validate_json(again.content))) == 1
+
+
+def test_the_tools_of_an_input_item_are_checked_like_those_of_the_call(http: httpx2.Client) -> None:
+    wrong = {"type": "additional_tools", "role": "developer", "tools": [{"type": 3}]}
+
+    answer = http.post("/v1/responses", json={"model": "gpt-5", "input": [wrong]})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_type")

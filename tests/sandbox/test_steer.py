@@ -1,13 +1,14 @@
 """What a test can ask of the sandbox by `X-Sandbox`, as a text and as it comes out on the wire."""
 
-import time
 from collections.abc import Mapping
 from typing import Final
 
 import httpx2
 import pytest
+from starlette.types import Message
 
 from gateway.sandbox import errors
+from gateway.sandbox.call import Call
 from gateway.sandbox.steer import Steering, parse
 from tests.support.sandbox_client import events, invoice, opened
 
@@ -78,13 +79,27 @@ def test_bad_steering_is_answered_with_a_400_and_costs_nothing(http: httpx2.Clie
     assert invoice(http)["requests"] == 0
 
 
-def test_a_delay_is_the_total_and_not_less(http: httpx2.Client) -> None:
-    steered(http, "delay_ms=0", LOW)
-    began = time.monotonic()  # noqa: TID251 - what is measured here is real time
+@pytest.mark.parametrize("speed", [0, 0.5, 3])
+def test_a_delay_is_the_whole_time_of_the_work_whatever_the_speed(speed: float) -> None:
+    call = called(speed, parse("delay_ms=300"))
 
-    steered(http, "delay_ms=300", LOW)
+    assert (call.seconds(2), call.seconds(16)) == (0.3, 0.3)
 
-    assert 0.3 <= time.monotonic() - began < 3  # noqa: TID251 - likewise
+
+def test_without_a_delay_the_work_takes_its_natural_time_at_the_speed() -> None:
+    assert [called(speed, Steering()).seconds(6) for speed in (0, 0.5, 3)] == [0, 12, 2]
+
+
+def called(speed: float, steering: Steering) -> Call:
+    """A call that nobody sent, for what does not depend on the line."""
+
+    async def receive() -> Message:
+        raise AssertionError("nobody sends")
+
+    async def send(message: Message) -> None:
+        raise AssertionError(f"nobody listens to {message}")
+
+    return Call({"type": "http"}, receive, send, b"", "images/generations", "req_1", speed, steering)
 
 
 @pytest.mark.parametrize(("deliver", "tokens"), [(0, 272), (1, 372), (2, 372)])
@@ -260,3 +275,32 @@ def test_moderation_can_block_after_the_full_time(http: httpx2.Client) -> None:
 
     assert error["moderation_details"]["moderation_stage"] == "output"
     assert invoice(http)["requests"] == 0
+
+
+@pytest.mark.parametrize("partials", [0, 1])
+def test_moderation_can_block_a_streamed_picture_after_its_partial_images(
+    http: httpx2.Client, partials: int
+) -> None:
+    found = events(steered(http, "moderate=output", STREAM | {"partial_images": partials}).text)
+
+    assert [event["type"] for event in found] == ["image_generation.partial_image"] * partials + ["error"]
+    error = found[-1]["error"]
+    assert (error["code"], error["moderation_details"]["moderation_stage"]) == (
+        "moderation_blocked",
+        "output",
+    )
+    assert invoice(http)["nano_dollars"] == (INPUT_NUSD + PARTIAL_NUSD if partials else 0)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("stage", ["input", "output"])
+def test_moderation_blocks_the_picture_of_a_response_at_either_stage(
+    http: httpx2.Client, stage: str, stream: bool
+) -> None:
+    answer = steered(http, f"moderate={stage}", RESPONSE | {"stream": stream}, "responses")
+
+    shown = events(answer.text)[-1]["response"] if stream else answer.json()
+    [failed] = [item for item in shown["output"] if item["type"] == "image_generation_call"]
+    assert (shown["status"], failed["status"]) == ("completed", "failed")
+    assert failed["error"]["moderation_details"]["moderation_stage"] == stage
+    assert [line["kind"] for line in invoice(http)["lines"]] == ["main"]

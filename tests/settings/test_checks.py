@@ -177,7 +177,16 @@ def test_rules_over_several_settings_speak_though_single_ones_are_wrong(tmp_path
             ['"api.openai.com" does not begin with http:// or https://'],
         ),
         ("[upstream]\nbase_url = 'https://'", ["has no host that can be read"]),
-        ("[upstream]\nbase_url = 'https://h:99999'", ["is not a URL"]),
+        ("[upstream]\nbase_url = 'https://h:99999'", ["has a port that is not a number from 1 to 65535"]),
+        ("[upstream]\nbase_url = 'https://h:x'", ["has a port that is not a number from 1 to 65535"]),
+        ("[upstream]\nbase_url = 'http://['", ["is not a URL", "such as https://api.openai.com/v1"]),
+        (
+            "[upstream]\nproxy = 'http://u:p@h:99999'",
+            [
+                "upstream.proxy: the value has a port that is not a number from 1 to 65535",
+                "such as http://proxy.example:3128 or http://user:password@proxy.example:3128",
+            ],
+        ),
         ("[upstream]\nbase_url = 'https://h/v1?x=1'", ["carries a query"]),
         ("[upstream]\nbase_url = 'https://u:p@h/v1'", ["the value carries a user", "upstream.api_key"]),
         ("[upstream]\nproxy = 'socks5://h:1'", ["upstream.proxy: the value does not begin with http://"]),
@@ -207,11 +216,26 @@ def test_rules_over_several_settings_speak_though_single_ones_are_wrong(tmp_path
             "[org]\nallow = { routes = ['image.edits'] }",
             ['"image.edits" is not a route', 'mean "images.edits"?'],
         ),
+        ("[org]\nallow = { routes = ['image.*'] }", ['"image.*" is not a route', 'mean "images.*"?']),
+        (
+            "[org]\nallow = { tools = [1] }",
+            ["org.allow.tools: 1 is not a text", '-> Write it in quotes, such as "...".'],
+        ),
+        ("[org]\nallow = { max_n = '4' }", ['org.allow.max_n: "4" is not a whole number', "without quotes"]),
+        (
+            "[server]\nport = '80'",
+            ['server.port: "80" is not a whole number', "without quotes, such as 8080"],
+        ),
+        ("[server]\nport = 80.0", ["server.port: 80.0 is not a whole number"]),
+        ("[server]\nbody_timeout_s = '1.5'", ['server.body_timeout_s: "1.5" is not a number']),
+        ("[upstream]\nsandbox = 'true'", ['upstream.sandbox: "true" is neither true nor false']),
+        ("[upstream]\nsandbox = 1", ["upstream.sandbox: 1 is neither true nor false"]),
+        (KEY + "inject_safety_identifier = 'yes'", ['key[k].inject_safety_identifier: "yes" is neither']),
         ("[org]\nallow = { routes = ['chat.*'] }", ['"chat.*" is not a route', "globs such as files.* work"]),
         ("[org]\nallow = { max_n = 0 }", ["org.allow.max_n: 0 is too small"]),
         ("[org]\nallow = { models = [1] }", ["org.allow.models: 1 is not a text"]),
         ("[team]\nid = 'a'", ["team: the value is not a list of tables", "[[team]]"]),
-        ("team = ['a']", ["team: the value is not a table", "in braces"]),
+        ("team = ['a']", ["team: the value is not a list of tables", "double brackets: [[team]]"]),
         ("[[team]]\nname = 'x'", ["team[x].id: is missing", 'Add id = "studio"']),
         (
             KEY + "[[key]]\n",
@@ -245,6 +269,24 @@ def test_a_fault_says_where_it_is_what_is_wrong_and_what_to_do(
     assert all(fragment in report for fragment in fragments), report
     assert str(tmp_path / "imagegate.toml") in report
     assert all(fault.problem.endswith(".") and fault.fix for fault in error.faults)
+
+
+def test_what_are_no_tables_in_a_list_of_tables_are_one_fault(tmp_path: Path) -> None:
+    [fault] = faults_in(tmp_path, f"key = [1, 2]\n{PAID}")
+
+    assert (fault.key, fault.problem) == ("key", "the value is not a list of tables.")
+    assert fault.fix == "Begin each of them with double brackets: [[key]]."
+
+
+def test_what_are_no_tables_in_a_variable_are_told_in_json(tmp_path: Path) -> None:
+    [fault] = faults_in(tmp_path, PAID, {"IMAGEGATE_KEY": "[1, 2]"})
+
+    assert fault.file == "environment variable IMAGEGATE_KEY"
+    assert fault.fix == 'Write it like [{"id": "one"}, {"id": "two"}].'
+
+
+def test_a_number_in_quotes_is_one_fault_whatever_else_is_wrong_with_it(tmp_path: Path) -> None:
+    assert len(faults_in(tmp_path, f"{PAID}[server]\nport = '99999'\nworkers = 'x'\n")) == 2
 
 
 def test_faults_from_elsewhere_name_the_variable_or_the_command_line(tmp_path: Path) -> None:

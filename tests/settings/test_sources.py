@@ -83,6 +83,30 @@ def test_references_work_for_numbers_and_in_variables_and_on_the_command_line(tm
     assert (read.server.port, read.log.level, read.server.host) == (7001, "debug", "::1")
 
 
+def test_a_variable_is_a_text_and_becomes_the_number_it_spells(tmp_path: Path) -> None:
+    """Only a file can tell 4 from "4", and only there quotes are a fault."""
+    environ = {
+        "IMAGEGATE_ORG__ALLOW__MAX_N": "4",
+        "IMAGEGATE_SERVER__PORT": "9000",
+        "IMAGEGATE_UPSTREAM__SANDBOX": "true",
+        "RETRIES": "2",
+    }
+
+    read = load_text(tmp_path, PAID + 'retries = "env:RETRIES"\nsandbox = "maybe"\n', environ)
+
+    assert (read.org.allow.max_n, read.server.port) == (4, 9000)
+    assert (read.upstream.sandbox, read.upstream.retries) == (True, 2)
+
+
+def test_a_variable_with_an_unusual_name_can_be_referred_to(tmp_path: Path) -> None:
+    text = '[upstream]\napi_key = "env:my.key"\n'
+
+    read = load_text(tmp_path, text, {"my.key": "sk-mine"})
+
+    assert read.upstream.api_key is not None
+    assert read.upstream.api_key.get_secret_value() == "sk-mine"
+
+
 def test_paths_start_from_the_configuration_and_must_exist(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("")
 
@@ -99,9 +123,11 @@ def test_paths_start_from_the_configuration_and_must_exist(tmp_path: Path) -> No
     [
         ("env:NOWHERE", 'environment variable "NOWHERE", which is not set'),
         ("env:EMPTY", 'environment variable "EMPTY", which is empty'),
-        ("env:", 'environment variable "", which is not set'),
+        ("env:", "does not name an environment variable after env:"),
+        ("env:A B", "does not name an environment variable after env:"),
         ("file:nowhere", "nowhere, which cannot be read: no such file"),
-        ("file:", "which cannot be read: is a directory"),
+        ("file:", "does not name a file after file:"),
+        ("file:.", "which cannot be read: is a directory"),
         ("file:bytes", "bytes, which cannot be read: it is not UTF-8"),
     ],
 )
