@@ -19,6 +19,7 @@ from gateway.catalog import load as load_catalog
 from gateway.core.admission import DefaultModels
 from gateway.core.catalog import Catalog
 from gateway.core.credentials import Account, Credential
+from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.ports import Timeouts, Upstream
@@ -117,6 +118,14 @@ def _rules(settings: Settings, catalog: Catalog) -> Rules:
         or (Credential(ONLY_CREDENTIAL),),
         default_models=DefaultModels(
             {route: model for route, model in named if model is not None}, catalog.default_tool_model
+        ),
+        catalog=catalog,
+        accounting=AccountingRules(
+            unpriced=settings.catalog.unpriced,
+            reserve_images=settings.responses.reserve_images,
+            reserve_output_tokens=settings.responses.reserve_output_tokens,
+            overhead_tokens=settings.responses.overhead_tokens,
+            bill_moderated=settings.accounting.bill_moderated,
         ),
     )
 

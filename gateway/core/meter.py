@@ -17,9 +17,8 @@ from collections.abc import Iterable
 
 from gateway.core import skim
 from gateway.core.headers import Header, is_event_stream
-from gateway.core.observation import Ending, Notes, Observation
+from gateway.core.observation import End, Ending, Notes, Observation
 from gateway.core.skim import Document
-from gateway.core.watch import End
 
 NAME_BYTES = 128
 """Of the value of an `event:` line."""

@@ -19,7 +19,6 @@ from gateway.core.inputs import IMAGE_CALL
 from gateway.core.record import Outcome
 from gateway.core.skim import LEFT_OUT
 from gateway.core.usage import ImageUsage, SvgUsage, TextUsage, ToolCalls
-from gateway.core.watch import End
 
 IMAGE_TOOL = "image_generation"
 MODERATION_BLOCKED = "moderation_blocked"
@@ -38,6 +37,16 @@ _OUTCOMES = {
     "incomplete": Outcome.INCOMPLETE,
     "cancelled": Outcome.CANCELLED,
 }
+
+
+class End(Enum):
+    """How a stream of events ended, by its own account."""
+
+    NONE = "none"
+    """No terminal event was seen."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INCOMPLETE = "incomplete"
 
 
 class Ending(Enum):

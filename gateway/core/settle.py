@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from gateway.core.call import Call
 from gateway.core.catalog import Catalog
 from gateway.core.estimate import Estimate, calls_reserved, pictures_asked
-from gateway.core.observation import Ending, Observation
+from gateway.core.observation import End, Ending, Observation
 from gateway.core.pricing import AccountingRules, Use, lines_of, settled_author, tier_of
 from gateway.core.record import Line, Outcome, Record, Role, TokensFrom
 from gateway.core.settle_images import (
@@ -32,7 +32,6 @@ from gateway.core.settle_images import (
 )
 from gateway.core.units import NanoUSD, PicoUSD
 from gateway.core.usage import TextUsage
-from gateway.core.watch import End
 
 _NO_SUCCESS = 300
 _SERVER_ERROR = 500

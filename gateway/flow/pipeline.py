@@ -14,9 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from gateway.core.admission import DefaultModels, narrows_models
+from gateway.core.call import Call
+from gateway.core.catalog import Catalog
 from gateway.core.credentials import Credential, order_for
 from gateway.core.errors import Code, Refusal, Refused, UpstreamFailed, quoted
+from gateway.core.estimate import Estimate, estimate
 from gateway.core.headers import check_single, up, wants_websocket
+from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Principal
 from gateway.core.record import Outcome
 from gateway.core.routes import Match, match
@@ -45,6 +49,8 @@ class Rules:
     """The upstream is a sandbox: `X-Sandbox` goes up."""
     credentials: Sequence[Credential]
     default_models: DefaultModels
+    catalog: Catalog
+    accounting: AccountingRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,10 @@ class Pipeline:
             _log.exception("%s: internal error", arrival.id)
             await _apologise(client, story)
         finally:
-            self.journal.write(story.record(self.clock.now(), self.clock.ticks()))
+            rules = self.rules
+            self.journal.write(
+                story.record(self.clock.now(), self.clock.ticks(), rules.catalog, rules.accounting)
+            )
 
     async def _answer(self, arrival: Arrival, client: Client, story: Story) -> None:
         story.match = found = _route(arrival)
@@ -98,6 +107,7 @@ class Pipeline:
             )
             story.call = parsed.call
             admit(principal, parsed.call, self.rules.default_models)
+            story.reserved = self._estimate(parsed.call)
             kept = until_sent.pop_all()
         async with WhilePresent(client.gone):
             fetch = self._fetch(arrival, principal, parsed, story, kept)
@@ -108,6 +118,13 @@ class Pipeline:
                     await relay(fetch, client, story, self.clock)
             finally:
                 fetch.leave()
+
+    def _estimate(self, call: Call) -> Estimate:
+        """What the call can cost at most; a model without a price is refused: nothing passes unpriced."""
+        found = estimate(call, self.rules.catalog, self.rules.accounting, at_s=self.clock.now())
+        if isinstance(found, Refusal):
+            raise Refused(found)
+        return found
 
     def _fetch(
         self, arrival: Arrival, principal: Principal, parsed: Parsed, story: Story, kept: ExitStack
@@ -144,8 +161,8 @@ def _route(arrival: Arrival) -> Match:
 
 
 async def _fail(failed: UpstreamFailed, client: Client, story: Story) -> None:
+    story.failed(failed)
     if story.status is not None:
-        story.broke_off(failed)
         client.cut()
         return
     refusal = failed.refusal()

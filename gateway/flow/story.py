@@ -5,28 +5,26 @@ Each stage notes what it learned; the record is made once, at the end.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.core.call import Call
+from gateway.core.catalog import Catalog
 from gateway.core.errors import Refusal, UpstreamFailed
-from gateway.core.headers import Header, first, is_event_stream
+from gateway.core.estimate import Estimate
+from gateway.core.headers import Header, first
+from gateway.core.meter import Meter
+from gateway.core.observation import Ending, Observation, unanswered
+from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Principal
 from gateway.core.record import Outcome, Record
 from gateway.core.routes import Match
-from gateway.core.watch import End, StreamWatch
+from gateway.core.settle import settle
+from gateway.core.units import NanoUSD
 from gateway.flow.exchange import Arrival
 from gateway.flow.fetch import Head
 
 CLIPPED = 128
 """Characters kept of what a client or the upstream named: a model, a size, an id."""
-_ERROR_STATUS = 400
-
-_OUTCOMES = {
-    End.NONE: Outcome.INCOMPLETE,
-    End.COMPLETED: Outcome.COMPLETED,
-    End.FAILED: Outcome.FAILED,
-    End.INCOMPLETE: Outcome.INCOMPLETE,
-}
 
 
 @dataclass(slots=True)
@@ -34,16 +32,21 @@ class Story:
     """One request's, as it unfolds."""
 
     arrival: Arrival
-    outcome: Outcome = Outcome.FAILED
-    """Until something better, or worse, is known: our own fault."""
+    outcome: Outcome | None = None
+    """Said by us; None: the answer says it."""
     code: str | None = None
     status: int | None = None
     match: Match | None = None
     principal: Principal | None = None
     call: Call | None = None
+    reserved: Estimate | None = None
+    """What the call can cost at most."""
     credential: str | None = None
+    """The first that was asked with; None: the call never set out."""
     head: Head | None = None
-    stream: StreamWatch | None = None
+    meter: Meter | None = None
+    ending: Ending = Ending.LEFT
+    """Until the upstream has ended the answer, or failed to: by us."""
     first_byte_at: float | None = None
     """Ticks."""
     bytes_in: int = 0
@@ -54,21 +57,17 @@ class Story:
         self.head = head
         self.status = head.status
         self.first_byte_at = at
-        if is_event_stream(head.headers) and head.status < _ERROR_STATUS:
-            self.stream = StreamWatch()
+        self.meter = Meter(head.status, head.headers)
 
     def passed(self, chunk: bytes) -> None:
         """A chunk has gone to the client."""
         self.bytes_out += len(chunk)
-        if self.stream is not None:
-            self.stream.feed(chunk)
+        if self.meter is not None:
+            self.meter.feed(chunk)
 
     def ended(self) -> None:
         """The upstream's answer ended cleanly."""
-        if self.stream is not None:
-            self.outcome = _OUTCOMES[self.stream.end]
-        else:
-            self.outcome = Outcome.FAILED if (self.status or 0) >= _ERROR_STATUS else Outcome.COMPLETED
+        self.ending = Ending.CLEAN
 
     def refused(self, refusal: Refusal, outcome: Outcome = Outcome.REFUSED) -> None:
         """We answer, instead of the upstream."""
@@ -76,19 +75,42 @@ class Story:
         self.code = refusal.code.code
         self.status = refusal.code.status
 
-    def broke_off(self, failed: UpstreamFailed) -> None:
-        """The upstream's answer broke off in the middle."""
-        self.outcome = Outcome.UPSTREAM_CUT
-        self.code = failed.refusal().code.code
+    def failed(self, failed: UpstreamFailed) -> None:
+        """The upstream gave no answer, or its answer broke off."""
+        self.ending = Ending.BROKEN if failed.sent else Ending.UNSENT
+        if self.head is not None:
+            self.outcome = Outcome.UPSTREAM_CUT
+            self.code = failed.refusal().code.code
 
-    def record(self, now: float, ticks: float) -> Record:
+    def record(self, now: float, ticks: float, catalog: Catalog, rules: AccountingRules) -> Record:
         """
-        The record of what happened.
+        The record of what happened, and of what it cost.
 
         Args:
             now: epoch seconds.
             ticks: of the same moment.
+            catalog: prices and rules.
+            rules: the operator's.
         """
+        record = self._record(now, ticks)
+        seen = self._seen()
+        if self.call is None or self.reserved is None or seen is None:
+            return record
+        settled = settle(seen, self.call, self.reserved, catalog, rules, at_s=record.at)
+        told = settled.into(record)
+        return replace(
+            told, outcome=self.outcome or settled.outcome, code=self.code or _clipped(settled.code)
+        )
+
+    def _seen(self) -> Observation | None:
+        """What was seen of the answer; None: nothing was asked of the upstream."""
+        if self.meter is not None:
+            return self.meter.close(self.ending)
+        if self.credential is None:
+            return None
+        return unanswered(sent=self.ending is not Ending.UNSENT)
+
+    def _record(self, now: float, ticks: float) -> Record:
         duration_s = ticks - self.arrival.at
         principal, call, head = self.principal, self.call, self.head
         image = call.images[0] if call is not None and call.images else None
@@ -97,7 +119,7 @@ class Story:
             id=self.arrival.id,
             at=now - duration_s,
             method=self.arrival.method[:CLIPPED],
-            outcome=self.outcome,
+            outcome=self.outcome or Outcome.FAILED,
             status=self.status,
             code=self.code,
             org=None if principal is None else principal.org.id,
@@ -106,10 +128,11 @@ class Story:
             route=None if self.match is None else self.match.route.name,
             model=None if call is None else _clipped(call.model),
             tool_model=None if tool is None else _clipped(tool.model),
-            stream=self.stream is not None,
+            stream=self.meter is not None and self.meter.stream,
             size=None if image is None else _clipped(image.size),
             quality=None if image is None else _clipped(image.quality),
             partial_images_requested=None if image is None else image.partial_images,
+            reserved_nusd=NanoUSD(0) if self.reserved is None else self.reserved.cost_nusd,
             upstream_request_id=None if head is None else _header(head.headers, b"x-request-id"),
             upstream_status=None if head is None else head.status,
             credential=self.credential,

@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.meter import HELD_BYTES, Meter
-from gateway.core.observation import Ending, Image, Observation, Tool
+from gateway.core.observation import End, Ending, Image, Observation, Tool
 from gateway.core.record import Outcome
 from gateway.core.usage import ImageUsage
-from gateway.core.watch import End
 from tests.support.chunking import cuts, split
 from tests.support.replies import (
     LOOK,

@@ -1,8 +1,7 @@
 from collections.abc import Mapping
 
-from gateway.core.observation import MOST_ITEMS, Ending, Image, Notes, Observation, Tool, unanswered
+from gateway.core.observation import MOST_ITEMS, End, Ending, Image, Notes, Observation, Tool, unanswered
 from gateway.core.record import Outcome
-from gateway.core.watch import End
 
 
 def notes(*events: Mapping[str, object]) -> Observation:

@@ -11,13 +11,14 @@ from gateway.adapters.spool import FileSpool
 from gateway.core.credentials import Credential
 from gateway.core.errors import Code, Failure, Refusal, UpstreamFailed
 from gateway.core.headers import Header
+from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, digest_of
 from gateway.core.record import Outcome, Record
 from gateway.flow.exchange import Arrival
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.flow.tasks import ClientGoneError
 from tests.support.clock import FakeClock
-from tests.support.gateway import DEFAULT_MODELS, ListJournal, principal
+from tests.support.gateway import CATALOG, DEFAULT_MODELS, ListJournal, principal
 from tests.support.scripted import Reply, Scripted
 
 JSON: tuple[Header, ...] = ((b"authorization", b"Bearer sk-1"), (b"content-type", b"application/json"))
@@ -80,6 +81,8 @@ class House:
             sandbox=False,
             credentials=(Credential("only"),),
             default_models=DEFAULT_MODELS,
+            catalog=CATALOG,
+            accounting=AccountingRules(),
         )
         keys = FileKeys({digest_of("sk-1"): self.who})
         self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self.journal, self._spool)
@@ -119,19 +122,19 @@ async def settle() -> None:
 async def test_a_call_that_is_allowed_goes_up_and_its_answer_comes_down() -> None:
     house, client = (
         House(Scripted([Reply(script=[b"one", b"two"])])),
-        Listener([b'{"model":"x",', b'"prompt":"p"}']),
+        Listener([b'{"model":"dall-e-2",', b'"prompt":"p"}']),
     )
     await house.serve(client)
     assert client.seen == ["body read", (200, b"application/json"), b"one", b"two", "end"]
     assert [(one.path, one.credential) for one in house.upstream.requests] == [
         ("/images/generations", "only")
     ]
-    assert house.upstream.bodies == [b'{"model":"x","prompt":"p"}']
+    assert house.upstream.bodies == [b'{"model":"dall-e-2","prompt":"p"}']
     assert house.open_spools == 0
     record = house.record
-    assert (record.outcome, record.status, record.model) == (Outcome.COMPLETED, 200, "x")
+    assert (record.outcome, record.status, record.model) == (Outcome.COMPLETED, 200, "dall-e-2")
     assert (record.org, record.team, record.key, record.credential) == ("default", "team", "key", "only")
-    assert (record.bytes_in, record.bytes_out) == (26, 6)
+    assert (record.bytes_in, record.bytes_out) == (33, 6)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ from gateway.adapters.ids import TimeOrderedIds
 from gateway.adapters.keyfile import FileKeys
 from gateway.adapters.spool import FileSpool
 from gateway.adapters.transport import FastUpstream
+from gateway.catalog import load
 from gateway.cli.server import config
 from gateway.core.admission import DefaultModels
 from gateway.core.credentials import Account, Credential
+from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.core.record import Record
 from gateway.flow.pipeline import Pipeline, Rules
@@ -27,6 +29,7 @@ from tests.support.raw import PATIENCE_S
 
 KEY = "sk-test"
 PATIENT = Limits(head_timeout_s=PATIENCE_S, stall_timeout_s=PATIENCE_S)
+CATALOG = load()
 DEFAULT_MODELS = DefaultModels({"images.generations": "dall-e-2"}, "gpt-image-2.6-sunburst")
 
 
@@ -109,6 +112,8 @@ async def live_gateway(
             sandbox=sandbox,
             credentials=tuple(Credential(name) for name in credentials),
             default_models=DEFAULT_MODELS,
+            catalog=CATALOG,
+            accounting=AccountingRules(),
         ),
         clock=clock,
         keys=FileKeys({digest_of(secret): who for secret, who in (holders or {KEY: principal()}).items()}),

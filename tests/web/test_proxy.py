@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.adapters.upstream import Timeouts
 from gateway.core.principal import Allow, Principal
+from gateway.ports import Timeouts
 from tests.support.gateway import KEY, LiveGateway, live_gateway, principal
 from tests.support.raw import PATIENCE_S, RawUpstream, Wire, raw_client, raw_upstream, request_bytes
 
