@@ -1,0 +1,1 @@
+"""The admin API: JSON on the operators' listener, behind a token."""
