@@ -17,7 +17,7 @@ Imports run one way: core ← ports ← flow ← (web | adapters) ← app ← cl
 
 A request's life, which `flow/pipeline.py` shows on one screen:
 
-    identify → parse → admit → forward → relay → record
+    identify → parse → admit → begin → forward → relay → settle → record
 
 A line of code finds its room by five questions, in this order. Does it choose an implementation? app.py. Does it
 say scope, receive, send? web/. Does it name a foreign library, or read a clock? adapters/. Does it await, or put

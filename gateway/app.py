@@ -3,16 +3,19 @@
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from gateway.adapters import log
+from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.ids import TimeOrderedIds
 from gateway.adapters.journal import LogJournal
 from gateway.adapters.keyfile import FileKeys
 from gateway.adapters.spool import FileSpool
+from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.adapters.transport import FastUpstream
 from gateway.adapters.upstream import Httpx2Upstream
 from gateway.catalog import load as load_catalog
@@ -21,10 +24,13 @@ from gateway.core.catalog import Catalog
 from gateway.core.credentials import Account, Credential
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
+from gateway.flow.background import Background
 from gateway.flow.pipeline import Pipeline, Rules
+from gateway.flow.tasks import spawn
 from gateway.ports import Timeouts, Upstream
 from gateway.settings import AllowSettings, Settings, UpstreamSettings
 from gateway.web import ops
+from gateway.web.admin import ledger as admin_ledger
 from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.listeners import Listeners
 from gateway.web.proxy import Proxy
@@ -45,24 +51,49 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
     log.configure(settings.log.level, settings.log.format)
     clock = SystemClock()
     upstream = _upstream(settings.upstream)
+    rules = _rules(settings, load_catalog(settings.catalog.path))
+    journal = LogJournal()
+    ledger = SqliteLedger.open(ledger_folder(settings), clock.now)
+    background = Background(
+        ledger,
+        upstream,
+        journal,
+        clock,
+        rules.catalog,
+        rules.accounting,
+        retention_s=settings.store.ledger_retention_days * 86_400.0,
+    )
     pipeline = Pipeline(
-        rules=_rules(settings, load_catalog(settings.catalog.path)),
+        rules=rules,
         clock=clock,
         keys=FileKeys(_holders(settings)),
         upstream=upstream,
-        journal=LogJournal(),
+        journal=journal,
         new_spool=FileSpool,
+        ledger=ledger,
+        background=background,
     )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        caring = spawn("background", background.run())
         try:
             yield
         finally:
+            caring.cancel()
             await upstream.aclose()
+            await ledger.aclose()
 
     proxy = Proxy(pipeline, clock, TimeOrderedIds(clock.now), body_timeout_s=settings.server.body_timeout_s)
-    return Listeners(proxy, ops.build(clock, lifespan), ops_port)
+    token = settings.auth.admin_token
+    calendar = ZoneCalendar(settings.org.timezone)
+    admin = [] if token is None else admin_ledger.routes(ledger, calendar, token.get_secret_value())
+    return Listeners(proxy, ops.build(clock, lifespan, admin), ops_port)
+
+
+def ledger_folder(settings: Settings) -> Path:
+    """Where the ledger lies. On Redis it is kept in the default folder, until it can be kept there."""
+    return settings.store.url.folder or Path("data")
 
 
 def protocol(settings: Settings) -> Callable[..., GuardedProtocol]:

@@ -31,7 +31,7 @@ from gateway.web.admin.shapes import RECORD, record_json
 
 T = TypeVar("T")
 _EXAMPLE: Final = """\b
-Examples:
+Example:
   imagegate usage --by team,day --since 2026-11-01
   imagegate usage --by tag:campaign --format csv > campaigns.csv
   imagegate usage --records --since 2026-11-01 --format csv > requests.csv"""

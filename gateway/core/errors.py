@@ -40,6 +40,7 @@ class Code(Enum):
     UPSTREAM_UNREACHABLE = ("upstream_unreachable", 502, "server_error", False)
     UPSTREAM_TIMEOUT = ("upstream_timeout", 504, "server_error", False)
     OVERLOADED = ("overloaded", 503, "server_error", True)
+    STORE_UNAVAILABLE = ("store_unavailable", 503, "server_error", True)
     SHUTTING_DOWN = ("shutting_down", 503, "server_error", True)
     INTERNAL_ERROR = ("internal_error", 500, "server_error", False)
 

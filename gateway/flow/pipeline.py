@@ -1,10 +1,11 @@
 """
 The life of a request, top to bottom.
 
-    identify → parse → admit → forward → relay → record
+    identify → parse → admit → begin → forward → relay → settle → record
 
 Each stage takes what the one before it gave. A stage that says no raises `Refused`. The record is written last,
-from a `finally`, whatever happened.
+from a `finally`, whatever happened; a call that can cost something is in the ledger before it goes up, so that it is
+not forgotten even if this process dies.
 """
 
 import asyncio
@@ -20,11 +21,13 @@ from gateway.core.credentials import Credential, order_for
 from gateway.core.errors import Code, Refusal, Refused, UpstreamFailed, quoted
 from gateway.core.estimate import Estimate, estimate
 from gateway.core.headers import check_single, up, wants_websocket
+from gateway.core.ledger import OpenCall
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Principal
 from gateway.core.record import Outcome
 from gateway.core.routes import Match, match
 from gateway.flow.admit import Gate, admit, admit_route
+from gateway.flow.background import Background
 from gateway.flow.exchange import Arrival, Client
 from gateway.flow.fetch import Fetch
 from gateway.flow.forward import forward
@@ -33,8 +36,21 @@ from gateway.flow.parse import Parsed, parse
 from gateway.flow.relay import relay, relay_models
 from gateway.flow.story import Story
 from gateway.flow.tasks import ClientGoneError, WhilePresent
-from gateway.ports import Clock, Journal, KeyStore, Spool, Upstream, UpstreamReply, UpstreamRequest
+from gateway.ports import (
+    Clock,
+    Journal,
+    KeyStore,
+    Ledger,
+    Spool,
+    StoreFailed,
+    Upstream,
+    UpstreamReply,
+    UpstreamRequest,
+)
 
+BACKGROUND_S = 32 * 3600.0
+"""How long a background response may take: the longest completion window (8 h) and a day's grace."""
+_SHOW_RESPONSES = frozenset({"responses.retrieve", "responses.cancel"})
 _log = logging.getLogger("imagegate.pipeline")
 
 
@@ -63,6 +79,8 @@ class Pipeline:
     upstream: Upstream
     journal: Journal
     new_spool: Callable[[], Spool]
+    ledger: Ledger
+    background: Background
     gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,10 +107,7 @@ class Pipeline:
             _log.exception("%s: internal error", arrival.id)
             await _apologise(client, story)
         finally:
-            rules = self.rules
-            self.journal.write(
-                story.record(self.clock.now(), self.clock.ticks(), rules.catalog, rules.accounting)
-            )
+            await self._conclude(story)
 
     async def _answer(self, arrival: Arrival, client: Client, story: Story) -> None:
         story.match = found = _route(arrival)
@@ -108,6 +123,7 @@ class Pipeline:
             story.call = parsed.call
             admit(principal, parsed.call, self.rules.default_models)
             story.reserved = self._estimate(parsed.call)
+            await self._begin(story)
             kept = until_sent.pop_all()
         async with WhilePresent(client.gone):
             fetch = self._fetch(arrival, principal, parsed, story, kept)
@@ -125,6 +141,47 @@ class Pipeline:
         if isinstance(found, Refusal):
             raise Refused(found)
         return found
+
+    async def _begin(self, story: Story) -> None:
+        """Into the ledger, before anything goes up."""
+        if not story.is_kept:
+            return
+        known = story.so_far(self.clock.now(), self.clock.ticks(), self.rules.catalog)
+        try:
+            await self.ledger.begin(OpenCall(record=known, dispatched=True))
+        except StoreFailed as failed:
+            _log.error("%s: %s", story.arrival.id, failed)
+            message = "The gateway's ledger cannot be written to. Nothing was sent; please try again."
+            raise Refused(Refusal(Code.STORE_UNAVAILABLE, message, retry_after_s=1)) from failed
+
+    async def _conclude(self, story: Story) -> None:
+        """The record: to the ledger, where it belongs there, and to the journal."""
+        rules = self.rules
+        record = story.record(self.clock.now(), self.clock.ticks(), rules.catalog, rules.accounting)
+        if story.is_kept and await self._runs_on(story):
+            # Its record, and its line in the log, come when it has ended.
+            return
+        self.journal.write(record)
+        seen = story.observation
+        try:
+            if story.is_kept:
+                await self.ledger.settle(record)
+            elif seen is not None and record.route in _SHOW_RESPONSES:
+                await self.background.seen(seen)
+        except StoreFailed as failed:
+            _log.error("%s: not in the ledger yet: %s", record.id, failed)
+
+    async def _runs_on(self, story: Story) -> bool:
+        """Whether the call goes on in the background upstream, in the care of this worker."""
+        seen = story.observation
+        if seen is None or not seen.pending or seen.response_id is None:
+            return False
+        deadline = self.clock.now() + BACKGROUND_S
+        try:
+            return await self.ledger.entrust(story.arrival.id, seen.response_id, deadline)
+        except StoreFailed as failed:
+            _log.error("%s: %s", story.arrival.id, failed)
+            return False
 
     def _fetch(
         self, arrival: Arrival, principal: Principal, parsed: Parsed, story: Story, kept: ExitStack

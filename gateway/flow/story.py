@@ -51,6 +51,13 @@ class Story:
     """Ticks."""
     bytes_in: int = 0
     bytes_out: int = 0
+    observation: Observation | None = None
+    """What was seen of the answer, once the record has been made."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the ledger has a record of it: of every call that can cost something and whose caller is known."""
+        return self.match is not None and self.match.route.metered and self.principal is not None
 
     def answered(self, head: Head, at: float) -> None:
         """The upstream's head goes to the client."""
@@ -92,8 +99,8 @@ class Story:
             catalog: prices and rules.
             rules: the operator's.
         """
-        record = self._record(now, ticks)
-        seen = self._seen()
+        record = self.so_far(now, ticks, catalog)
+        seen = self.observation = self._seen()
         if self.call is None or self.reserved is None or seen is None:
             return record
         settled = settle(seen, self.call, self.reserved, catalog, rules, at_s=record.at)
@@ -110,7 +117,8 @@ class Story:
             return None
         return unanswered(sent=self.ending is not Ending.UNSENT)
 
-    def _record(self, now: float, ticks: float) -> Record:
+    def so_far(self, now: float, ticks: float, catalog: Catalog) -> Record:
+        """What is known already: what stays known if this process dies now."""
         duration_s = ticks - self.arrival.at
         principal, call, head = self.principal, self.call, self.head
         image = call.images[0] if call is not None and call.images else None
@@ -127,7 +135,7 @@ class Story:
             key=None if principal is None else principal.key.id,
             route=None if self.match is None else self.match.route.name,
             model=None if call is None else _clipped(call.model),
-            tool_model=None if tool is None else _clipped(tool.model),
+            tool_model=None if tool is None else _clipped(tool.model) or catalog.default_tool_model,
             stream=self.meter is not None and self.meter.stream,
             size=None if image is None else _clipped(image.size),
             quality=None if image is None else _clipped(image.quality),

@@ -242,11 +242,12 @@ UNBUILT: Final[dict[str, str]] = {
     "upstream.on_disconnect": "accounting",
     "upstream.orphan_limit_s": "accounting",
     "upstream.max_orphans": "accounting",
-    "store": "the store",
+    "store.on_failure": "the outbox",
+    "store.durability": "Redis",
+    "store.url": "Redis",
     "cache": "the cache",
-    "auth": "the admin API",
+    "auth.pepper": "keys in the store",
     "org.limits": "limits",
-    "org.timezone": "limits",
     "team.limits": "limits",
     "key.limits": "limits",
     "key.on_disconnect": "accounting",
@@ -255,7 +256,8 @@ UNBUILT: Final[dict[str, str]] = {
     "metrics": "metrics",
 }
 """
-What is accepted and not honoured yet: a setting or a section -> the part that will honour it.
+What is accepted and not honoured yet: a setting or a section -> the part that will honour it. `store.url` waits only
+where it names a Redis.
 
 Whoever builds a part removes its lines here.
 """
@@ -273,7 +275,7 @@ def unbuilt_in(section: Section, prefix: str = "") -> Iterator[str]:
         if tables and not isinstance(value, AllowSettings):
             for table in tables:
                 yield from unbuilt_in(table, f"{name}.")
-        elif {name, _section(name)} & UNBUILT.keys():
+        elif {name, _section(name)} & UNBUILT.keys() and (name != "store.url" or value.is_redis):
             yield name
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,12 @@ from gateway.core.headers import Header
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, digest_of
 from gateway.core.record import Outcome, Record
+from gateway.flow.background import Background
 from gateway.flow.exchange import Arrival
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.flow.tasks import ClientGoneError
 from tests.support.clock import FakeClock
-from tests.support.gateway import CATALOG, DEFAULT_MODELS, ListJournal, principal
+from tests.support.gateway import CATALOG, DEFAULT_MODELS, Books, ListJournal, principal
 from tests.support.scripted import Reply, Scripted
 
 JSON: tuple[Header, ...] = ((b"authorization", b"Bearer sk-1"), (b"content-type", b"application/json"))
@@ -59,7 +61,7 @@ class Listener:
         self.seen.append("cut")
 
     async def refuse(self, refusal: Refusal, request_id: str) -> None:
-        assert request_id == "igr_1"
+        assert request_id.startswith("igr_")
         self.seen.append(refusal.code)
 
 
@@ -72,6 +74,7 @@ class House:
     max_concurrent: int = 10
     journal: ListJournal = field(default_factory=ListJournal)
     clock: FakeClock = field(default_factory=FakeClock)
+    books: Books = field(default_factory=Books)
 
     def __post_init__(self) -> None:
         rules = Rules(
@@ -85,7 +88,13 @@ class House:
             accounting=AccountingRules(),
         )
         keys = FileKeys({digest_of("sk-1"): self.who})
-        self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self.journal, self._spool)
+        books: Any = self.books
+        background = Background(
+            books, self.upstream, self.journal, self.clock, CATALOG, rules.accounting, retention_s=1e9
+        )
+        self.pipeline = Pipeline(
+            rules, self.clock, keys, self.upstream, self.journal, self._spool, books, background
+        )
         self.open_spools = 0
 
     def _spool(self) -> FileSpool:
@@ -256,6 +265,77 @@ class TestEndings:
         assert reply.closed == int(started)
 
 
+PICTURE = (
+    b'event: image_generation.completed\ndata: {"type":"image_generation.completed","b64_json":"AA","size":"1024x1024",'
+    b'"quality":"low","usage":{"input_tokens":10,"output_tokens":472,"total_tokens":482,'
+    b'"input_tokens_details":{"text_tokens":10,"image_tokens":0}}}\n\n'
+)
+PARTIAL = b'event: image_generation.partial_image\ndata: {"type":"image_generation.partial_image","b64_json":"AA"}\n\n'
+ASKED = b'{"model":"gpt-image-1","prompt":"x","size":"1024x1024","quality":"low","stream":true,"partial_images":2}'
+
+
+class TestMoney:
+    async def test_a_call_is_in_the_ledger_before_it_goes_up_and_settled_after(self) -> None:
+        hold = asyncio.Event()
+        house = House(Scripted([hold, Reply(headers=SSE, script=[PARTIAL, PARTIAL, PICTURE])]))
+        serving = asyncio.get_running_loop().create_task(house.serve(Listener([ASKED])))
+        await settle()
+        (open_call,) = house.books.open.values()
+        assert open_call.dispatched
+        assert open_call.record.reserved_nusd >= 472 * 40_000
+        hold.set()
+        await serving
+        assert house.books.open == {}
+        (record,) = house.books.records
+        assert record == house.record
+        assert (record.images, record.partial_images_delivered) == (1, 2)
+        assert (record.output_image_tokens, record.partial_image_tokens) == (472, 200)
+        assert record.cost_nusd == 472 * 40_000 + 10 * 5_000
+
+    @pytest.mark.parametrize("sent", [False, True])
+    async def test_a_call_without_an_answer_costs_nothing_only_if_nothing_was_sent(self, sent: bool) -> None:
+        failed = UpstreamFailed(Failure.UNREACHABLE, phase="read", sent=sent)
+        house = House(Scripted([failed] * 2))
+        await house.serve(Listener([ASKED]))
+        assert bool(house.record.cost_nusd) is sent
+        assert house.books.records == [house.record]
+
+    async def test_a_ledger_that_cannot_be_written_to_lets_nothing_through(self) -> None:
+        house, client = House(Scripted([])), Listener([ASKED])
+        house.books.broken = True
+        await house.serve(client)
+        assert client.seen == ["body read", Code.STORE_UNAVAILABLE]
+        assert house.upstream.requests == []
+
+    async def test_a_model_without_a_price_is_refused(self) -> None:
+        house, client = House(Scripted([])), Listener([b'{"model":"unheard-of","prompt":"x"}'])
+        await house.serve(client)
+        assert client.seen == ["body read", Code.NOT_ALLOWED]
+
+    async def test_a_background_response_is_settled_once_by_whoever_sees_its_end(self) -> None:
+        def body(status: str) -> bytes:
+            usage = b'{"input_tokens":100,"output_tokens":50}' if status == "completed" else b"null"
+            return b'{"object":"response","id":"resp_1","model":"gpt-5","status":"%s","usage":%s}' % (
+                status.encode(),
+                usage,
+            )
+
+        script = [
+            Reply(script=[body(status)]) for status in ("queued", "in_progress", "completed", "completed")
+        ]
+        house = House(Scripted([*script]))
+        create = arrival("/v1/responses")
+        await house.serve(Listener([b'{"model":"gpt-5","input":"x","background":true}']), create)
+        assert house.journal.records == []
+        assert [call.record.response_id for call in house.books.open.values()] == ["resp_1"]
+        for _ in range(3):
+            look = Arrival("igr_2", "GET", "/v1/responses/resp_1", b"", JSON, 0.0)
+            await house.pipeline.serve(look, Listener([]))
+        (record,) = house.books.records
+        assert (record.id, record.outcome, record.response_id) == ("igr_1", Outcome.COMPLETED, "resp_1")
+        assert record.cost_nusd == 100 * 1_250 + 50 * 10_000
+
+
 async def test_one_request_too_many_is_sent_away_and_the_others_go_on() -> None:
     hold = asyncio.Event()
     house = House(Scripted([Reply(script=[hold, b"one"]), Reply(script=[hold, b"two"])]), max_concurrent=2)
@@ -285,7 +365,7 @@ async def test_a_request_cancelled_at_any_await_leaves_nothing_behind() -> None:
         await settle()
         assert len(house.journal.records) == (0 if step == 0 else 1)
         assert reply.closed == len(house.upstream.requests)
-        assert house.pipeline.gate.inside == house.open_spools == 0
+        assert house.pipeline.gate.inside == house.open_spools == len(house.books.open) == 0
         assert len(asyncio.all_tasks()) == 1
         if finished:
             assert house.record.outcome is Outcome.COMPLETED

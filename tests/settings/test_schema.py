@@ -38,7 +38,7 @@ def test_settings_that_work_already_are_not_named(tmp_path: Path) -> None:
 
 
 def test_settings_that_wait_for_their_part_are_named_once_even_at_their_default(tmp_path: Path) -> None:
-    text = HONOURED + '[store]\nurl = "sqlite:///data"\n[metrics]\nenabled = true\n'
+    text = HONOURED + '[store]\nurl = "redis://h"\n[metrics]\nenabled = true\n'
     text += '[[team]]\nid = "b"\nlimits = ["1 image per day"]\n[[team]]\nid = "c"\nlimits = []\n'
 
     unbuilt = load_text(

@@ -3,9 +3,11 @@
 import asyncio
 import functools
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import uvicorn
 
@@ -13,16 +15,19 @@ from gateway.adapters.clock import SystemClock
 from gateway.adapters.ids import TimeOrderedIds
 from gateway.adapters.keyfile import FileKeys
 from gateway.adapters.spool import FileSpool
+from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.adapters.transport import FastUpstream
 from gateway.catalog import load
 from gateway.cli.server import config
 from gateway.core.admission import DefaultModels
 from gateway.core.credentials import Account, Credential
+from gateway.core.ledger import OpenCall, Settlement, Verdict
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.core.record import Record
+from gateway.flow.background import Background
 from gateway.flow.pipeline import Pipeline, Rules
-from gateway.ports import Timeouts, Upstream
+from gateway.ports import StoreFailed, Timeouts, Upstream
 from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.proxy import Proxy
 from tests.support.raw import PATIENCE_S
@@ -63,6 +68,36 @@ class ListJournal:
         self.records.append(record)
 
 
+class Books:
+    """The ledger's verbs that a request needs, over a list; `broken`: it cannot be written to."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, OpenCall] = {}
+        self.records: list[Record] = []
+        self.broken = False
+
+    async def begin(self, call: OpenCall) -> None:
+        if self.broken:
+            raise StoreFailed("broken", unknown=False)
+        self.open[call.record.id] = call
+
+    async def settle(self, record: Record) -> Settlement:
+        if self.broken:
+            raise StoreFailed("broken", unknown=True)
+        self.open.pop(record.id, None)
+        self.records.append(record)
+        return Settlement(Verdict.WRITTEN, record)
+
+    async def entrust(self, record_id: str, response_id: str, deadline: float) -> bool:
+        call = self.open[record_id]
+        kept = replace(call.record, response_id=response_id)
+        self.open[record_id] = replace(call, record=kept, deadline=deadline)
+        return True
+
+    async def response(self, response_id: str) -> OpenCall | None:
+        return next((one for one in self.open.values() if one.record.response_id == response_id), None)
+
+
 def principal(
     allow: Allow | None = None, *, team: str = "team", expires_at: float | None = None
 ) -> Principal:
@@ -98,6 +133,8 @@ async def live_gateway(
     """
     clock = SystemClock()
     journal = ListJournal()
+    folder = tempfile.TemporaryDirectory()
+    ledger = SqliteLedger.open(Path(folder.name), clock.now)
     real = upstream or FastUpstream(
         base_url,
         {name: Account(f"sk-up-{name}") for name in credentials},
@@ -120,6 +157,8 @@ async def live_gateway(
         upstream=real,
         journal=journal,
         new_spool=FileSpool,
+        ledger=ledger,
+        background=Background(ledger, real, journal, clock, CATALOG, AccountingRules(), retention_s=1e9),
     )
     ids = TimeOrderedIds(clock.now)
     sock = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -141,3 +180,5 @@ async def live_gateway(
         server.force_exit = True
         await serving
         await real.aclose()
+        await ledger.aclose()
+        folder.cleanup()
