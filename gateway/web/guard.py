@@ -1,27 +1,29 @@
 """
-The guard in front of the application: what must not even begin.
+The guard in front of the application: what must not even begin, and what must not last.
 
-uvicorn has no time limit for a request's head, no limit for its size under httptools, takes no Host or two of them,
-answers garbage in plain text, and waits for ever for a client that has stopped reading. This protocol class closes
-that, between the socket and the ASGI application:
+uvicorn has no time limit for a request's head and none for its size under httptools, answers garbage in plain text,
+waits for ever for a client that has stopped reading, forgets the request under way when one that was pipelined
+behind it is cut off, and answers HTTP/1.0 in chunks. This protocol class mends that, between the socket and the ASGI
+application:
 
 - a head has to arrive within `head_timeout_s` of its first byte, and the first byte within that of connecting;
-- it is limited in size and number of fields; it has exactly one good Host;
-- no Transfer-Encoding with HTTP/1.0, no Content-Encoding, no underscore in a field's name: each is read
-  differently by somebody;
+- it is limited in size and number of fields, as are trailers and chunk extensions; the rest is `web.head`;
 - a client that takes nothing for `stall_timeout_s` while there is something to take is cut;
-- a refusal is OpenAI's JSON, and is given time to arrive before the connection is closed (a close with unread bytes
-  is a reset, which outruns the answer).
+- answers come in the order of their requests, a refusal too; it is OpenAI's JSON, and the end of the connection;
+- a connection ends in two steps: the client is told that nothing more comes, and may read what came before. A close
+  with unread bytes is a reset, which outruns the answer (RFC 9112 §9.6).
 
-What concerns the body (its size, its pace) is the application's: it knows who asks.
+What concerns a body (its size, its pace) is the application's: it knows who asks.
 """
 
 import asyncio
-import re
+import logging
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -29,13 +31,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.core.errors import Code, Refusal
 from gateway.core.headers import Header
 from gateway.web import errors
+from gateway.web.head import Head, objection
+from gateway.web.outlet import Outlet, is_old, until_close
 
-LINGER_S = 5.0
-"""How long a refused client may go on sending before the connection is cut, and a closed one may go on reading."""
-CUT = "imagegate.cut"
-"""The ASGI scope's extension by which the application cuts a connection whose answer has begun."""
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
+LINE = "imagegate.line"
+"""The ASGI extension under whose key `line` the application finds its `Line`."""
+MAX_PIPELINED = 16
+"""Requests waiting for the one before them on the same connection. Clients of today send none."""
+_RESET = struct.pack("ii", 1, 0)
+
+_log = logging.getLogger("imagegate.guard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +52,32 @@ class Limits:
 
     head_timeout_s: float
     stall_timeout_s: float
+    linger_s: float = 5.0
+    """How long a client that has its answer may go on sending, or keep its side open."""
     max_head_bytes: int = 64 * 1024
     """Request line and fields. Node allows 16 KiB, Apache 8 KiB a line, h11 64 KiB."""
     max_fields: int = 100
+
+
+class Line:
+    """
+    What the application may know and do about the connection of its request, besides ASGI.
+
+    Args:
+        cycle: uvicorn's, of this request.
+        cut: ends the connection in the middle of this request's answer.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle, cut: Callable[[], None]) -> None:
+        self._cycle = cycle
+        self.cut = cut
+        self.fault: Refusal | None = None
+        """What is wrong with the framing of the body, as soon as it is known: nothing more of it will come."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the request has arrived to its end."""
+        return not self._cycle.more_body
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -72,30 +103,47 @@ class GuardedProtocol(HttpToolsProtocol):
         self._limits = limits
         self._new_id = new_id
         self._now = now
-        self._head_bytes = 0
-        """Of a head that is still coming, without the read in which it began: that may hold other things too."""
         self._in_head = False
-        self._began = False
-        """The head began in the read being parsed."""
-        self._refused: Refusal | None = None
+        self._overhead = 0
+        """Bytes since the last read in which a head began or a piece of body came."""
+        self._moved = False
+        """Either of these happened in the read being parsed."""
+        self._refusal: Refusal | None = None
+        """Why nothing more is read as HTTP. It is said once the requests before it have their answers."""
         self._deaf = False
-        """Nothing more is read: what comes is dropped."""
+        """What comes is dropped."""
+        self._ending = False
+        """Nothing more is said."""
+        self._answering: RequestResponseCycle | None = None
+        """The request whose turn it is, or was last; `cycle` is the one that arrived last."""
+        self._line: Line | None = None
+        """Of `cycle`."""
+        self._outlet: Outlet
+        self._taken = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
-        self._close_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn types it
         """Wait for the first head."""
         super().connection_made(transport)
+        self._outlet = Outlet(transport, self._end)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget every timer."""
-        for timer in (self._head_timer, self._stall_timer, self._close_timer):
+        """Forget every timer; tell the request whose turn it is."""
+        self._stop_head_timer()
+        self._unset_keepalive_if_required()
+        for timer in (self._stall_timer, self._end_timer):
             if timer is not None:
                 timer.cancel()
+        answering = self._answering
+        if answering is not None and not answering.response_complete:
+            answering.disconnected = True
+            answering.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -103,142 +151,161 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deaf:
             return
         self._unset_keepalive_if_required()
-        if self._head_timer is None and not self._in_head and self._is_between_requests():
+        if self._head_timer is None and not self._in_head and self._owes_nothing():
             self._await_head()
-        self._began = False
+        self._moved = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # The application answers 404; what follows on this connection is no HTTP.
+            # The upgrade is declined: the request is answered as it is, what follows it is no HTTP.
             self._deaf = True
-        except httptools.HttpParserError:
-            self._refuse(
-                Refusal(Code.INVALID_HEADER, "This is not a valid HTTP/1.1 request.")
-                if self._refused is None
-                else self._refused
+            if self._latest is not None:
+                self._latest.keep_alive = False
+        except httptools.HttpParserCallbackError:
+            _log.exception("internal error while a head was read")
+            self._refusal = Refusal(
+                Code.INTERNAL_ERROR, "The gateway had an error while reading your request."
             )
-            return
-        if self._refused is not None:
-            self._refuse(self._refused)
-        elif self._in_head and not self._began:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._limits.max_head_bytes:
-                self._refuse(self._head_too_large())
+        except httptools.HttpParserError:
+            self._refusal = self._refusal or Refusal(
+                Code.INVALID_HEADER, "This is not a valid HTTP/1.1 request."
+            )
+        if not self._moved:
+            self._overhead += len(data)
+            if self._overhead > self._limits.max_head_bytes:
+                self._refusal = self._refusal or self._too_large()
+        if self._refusal is not None:
+            self._refuse(self._refusal)
 
     # The parser's callbacks
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        if self._refused is None:
-            self._in_head = self._began = True
-            self._head_bytes = 0
+        self._in_head = True
+        self._progress()
+        if self._refusal is None:
             super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request line."""
-        if self._refused is None:
+        if self._refusal is None:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head, or of the trailer: trailers are dropped."""
-        if self._refused is None and self._in_head:
-            if len(self.headers) >= self._limits.max_fields:
-                self._refused = Refusal(
-                    Code.HEADERS_TOO_LARGE,
-                    f"The request has more than {self._limits.max_fields} header fields.",
-                )
-                return
-            super().on_header(name, value)
+        if self._refusal is not None or not self._in_head:
+            return
+        if len(self.headers) >= self._limits.max_fields:
+            message = f"The request has more than {self._limits.max_fields} header fields."
+            self._refusal = Refusal(Code.HEADERS_TOO_LARGE, message)
+            return
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole: let it pass, or do not begin."""
         self._in_head = False
         self._stop_head_timer()
-        if self._refused is None:
-            self._refused = self._objection()
-        if self._refused is None:
-            super().on_headers_complete()
-            self.scope["extensions"] = {CUT: {"cut": self.cut}}
+        if self._refusal is not None:
+            return
+        head = Head(self.url, self.parser.get_http_version(), self.headers)
+        self._refusal = self._too_large() if head.size > self._limits.max_head_bytes else objection(head)
+        if self._refusal is None and len(self.pipeline) >= MAX_PIPELINED:
+            message = (
+                f"More than {MAX_PIPELINED} requests wait on this connection. Please wait for the answers."
+            )
+            self._refusal = Refusal(Code.OVERLOADED, message, retry_after_s=1)
+        if self._refusal is not None:
+            return
+        # HTTP/1.0 knows no interim answers, and without a body there is nothing to continue.
+        self.expect_100_continue = self.expect_100_continue and head.version != "1.0" and head.has_body
+        super().on_headers_complete()
+        cycle = self.cycle
+        cycle.transport = self._outlet
+        self._line = Line(cycle, lambda: self._cut(cycle))
+        self.scope["extensions"] = {LINE: {"line": self._line}}
+        # uvicorn stops reading behind a pipelined request, and would not see its client leave.
+        self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if self._refused is None:
+        self._progress()
+        if self._refusal is None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        if self._refused is None:
+        if self._refusal is None:
             super().on_message_complete()
+            # Also when it has had its answer already, where uvicorn leaves it open.
+            self.cycle.more_body = False
+
+    def _progress(self) -> None:
+        self._moved = True
+        self._overhead = 0
+
+    # Answers, in their order
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._answering = cycle
+        if cycle is self._latest and self._line is not None and self._line.fault is not None:
+            self._end_soon()
+        super()._start_asgi_task(cycle, until_close(cycle, app) if is_old(cycle) else app)
 
     def on_response_complete(self) -> None:
-        """The answer is whole; a request that is still coming in has a little time to end."""
-        super().on_response_complete()
-        cycle = self._latest
-        if self.transport.is_closing() or (cycle is not None and cycle.more_body):
-            self._abort_later()
-
-    # A client that does not read
-
-    def pause_writing(self) -> None:
-        """The client takes less than there is: watch whether it takes anything at all."""
-        super().pause_writing()
-        self._watch_stall(self.transport.get_write_buffer_size())
-
-    def resume_writing(self) -> None:
-        """It has caught up."""
-        super().resume_writing()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
-
-    def _watch_stall(self, unsent: int) -> None:
-        def check() -> None:
-            left = self.transport.get_write_buffer_size()
-            if left and left >= unsent:
-                self.transport.abort()
-            else:
-                self._watch_stall(left)
-
-        self._stall_timer = self.loop.call_later(self._limits.stall_timeout_s, check)
-
-    # Refusing and cutting
-
-    def cut(self) -> None:
-        """End the connection in the middle of an answer: what was written arrives, the rest is missing."""
-        cycle = self._latest
-        if cycle is not None:
-            cycle.disconnected = True
-        self.transport.close()
-        self._abort_later()
-
-    def _abort_later(self) -> None:
-        if self._close_timer is None:
-            self._close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+        """An answer is whole: the next one's turn."""
+        answering = self._answering
+        if self._ending or (answering is not None and answering.more_body):
+            # Answered without a look at the body, and without saying that this is the end.
+            self.server_state.total_requests += 1
+            self._end()
+        elif self._refusal is not None and not self.pipeline:
+            self.server_state.total_requests += 1
+            self._say(self._refusal)
+        else:
+            super().on_response_complete()
+            if self._in_head and self._head_timer is None:
+                # It began while the answer was under way.
+                self._unset_keepalive_if_required()
+                self._await_head()
+            self._watch_stall()
 
     def _refuse(self, refusal: Refusal) -> None:
         self._deaf = True
-        self._refused = refusal
         self._stop_head_timer()
-        cycle = self._latest
-        if cycle is not None and not cycle.response_complete:
-            # A pipelined request: the one before it gets its answer, whole; then the connection ends.
-            cycle.keep_alive = False
+        latest = self._latest
+        if latest is not None and latest.more_body and self._line is not None:
+            # Its body is what is wrong. Whoever reads it says so, where nothing has been said yet.
+            latest.keep_alive = False
+            self._line.fault = refusal
+            latest.message_event.set()
+            if latest is self._answering:
+                self._end_soon()
+        elif self._owes_nothing():
+            self._say(refusal)
+
+    def _say(self, refusal: Refusal) -> None:
+        if self._ending or self.transport.is_closing():
             return
-        name = self._new_id()
-        headers, body = errors.answer(refusal, name, self._now())
-        self.transport.write(_serialised(refusal.code.status, [*headers, (b"connection", b"close")], body))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self._abort_later()
+        headers, body = errors.answer(refusal, self._new_id(), self._now())
+        if self.parser.get_method() == b"HEAD":
+            body = b""
+        self._outlet.write(_head(refusal.code.status, [*headers, (b"connection", b"close")]) + body)
+        self._end()
 
     @property
     def _latest(self) -> RequestResponseCycle | None:
         """The request that came last; None before the first, whatever uvicorn's annotation says."""
         return self.cycle
 
-    def _is_between_requests(self) -> bool:
-        cycle = self._latest
-        return cycle is None or (cycle.response_complete and not cycle.more_body)
+    def _owes_nothing(self) -> bool:
+        answering, latest = self._answering, self._latest
+        return (
+            (answering is None or answering.response_complete)
+            and (latest is None or not latest.more_body)
+            and not self.pipeline
+        )
+
+    # A head that is late
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._head_is_late)
@@ -255,36 +322,82 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         message = f"The request's head did not arrive within {self._limits.head_timeout_s:g} seconds."
-        self._refuse(Refusal(Code.REQUEST_TIMEOUT, message))
+        self._refusal = Refusal(Code.REQUEST_TIMEOUT, message)
+        self._refuse(self._refusal)
 
-    # What a head must be
-
-    def _objection(self) -> Refusal | None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self._limits.max_head_bytes:
-            return self._head_too_large()
-        names = [name for name, _ in self.headers]
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) != 1 or not _HOST.match(hosts[0]):
-            return Refusal(Code.INVALID_HOST, "The request needs exactly one Host header with a host name.")
-        if any(b"_" in name for name in names):
-            return Refusal(Code.INVALID_HEADER, "Header names must not contain an underscore.")
-        if self.parser.get_http_version() == "1.0" and b"transfer-encoding" in names:
-            return Refusal(Code.INVALID_HEADER, "HTTP/1.0 has no Transfer-Encoding.")
-        if b"content-encoding" in names:
-            message = "Request bodies must not be compressed: send them without Content-Encoding."
-            return Refusal(Code.UNSUPPORTED_CONTENT_ENCODING, message)
-        try:
-            httptools.parse_url(self.url)
-        except httptools.HttpParserInvalidURLError:
-            return Refusal(Code.INVALID_HEADER, "The request target is not a valid URL.")
-        return None
-
-    def _head_too_large(self) -> Refusal:
-        message = f"The request's head is larger than {self._limits.max_head_bytes} bytes."
+    def _too_large(self) -> Refusal:
+        message = f"The request's head, or what frames its body, is larger than {self._limits.max_head_bytes} bytes."
         return Refusal(Code.HEADERS_TOO_LARGE, message)
 
+    # A client that does not read
 
-def _serialised(status: int, headers: list[Header], body: bytes) -> bytes:
+    def pause_writing(self) -> None:
+        """The client takes less than there is: watch whether it takes anything at all."""
+        super().pause_writing()
+        self._watch_stall()
+
+    def _watch_stall(self) -> None:
+        if self._stall_timer is None and self.transport.get_write_buffer_size():
+            self._taken = self._outlet.taken
+            self._stall_timer = self.loop.call_later(self._limits.stall_timeout_s, self._check_stall)
+
+    def _check_stall(self) -> None:
+        self._stall_timer = None
+        if self.transport.get_write_buffer_size() and self._outlet.taken == self._taken:
+            self.transport.abort()
+        else:
+            self._watch_stall()
+
+    # The end
+
+    def eof_received(self) -> None:
+        """The client sends nothing more: it has left, whatever it still means to read."""
+        super().eof_received()
+        # asyncio closes now, and waits for what is not written yet.
+        self._watch_stall()
+
+    def _cut(self, cycle: RequestResponseCycle) -> None:
+        """End the connection in the middle of an answer: what was written arrives, the rest is missing."""
+        cycle.disconnected = True
+        if self.transport.is_closing():
+            return
+        if is_old(cycle):
+            # An answer that ends with its connection has no other way of breaking off.
+            sock: socket.socket = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """Say nothing more; close when the client has read what was said, or had the time for it."""
+        if self._ending or self.transport.is_closing():
+            return
+        self._ending = self._deaf = self._outlet.shut = True
+        self._stop_head_timer()
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        # Unread bytes would turn the close into a reset.
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._watch_stall()
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        if self._end_timer is None:
+            self._end_timer = self.loop.call_later(self._limits.linger_s, self._close)
+
+    def _close(self) -> None:
+        self._end_timer = None
+        if self.transport.get_write_buffer_size():
+            # It is still reading; one that is not is cut as stalled.
+            self._watch_stall()
+            self._end_soon()
+        else:
+            self.transport.abort()
+
+
+def _head(status: int, headers: list[Header]) -> bytes:
     line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode("ascii")
-    return b"".join([line, *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n", body])
+    return b"".join([line, *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n"])

@@ -6,7 +6,8 @@ Here that is `Connection.gone`, which the pipeline watches while it answers.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator
 
 from starlette.types import Receive, Scope, Send
 
@@ -17,7 +18,9 @@ from gateway.flow.pipeline import Pipeline
 from gateway.flow.tasks import ClientGoneError
 from gateway.ports import Clock, Ids
 from gateway.web import errors, health
-from gateway.web.guard import CUT
+from gateway.web.guard import LINE, Line
+
+_NOT_A_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Connection:
@@ -27,17 +30,15 @@ class Connection:
     Args:
         receive: ASGI's.
         send: ASGI's.
-        cut: ends the connection in the middle of an answer.
+        line: the connection it came on.
         clock: for dates.
         body_timeout_s: how long the client may pause while it sends its body.
     """
 
-    def __init__(
-        self, receive: Receive, send: Send, cut: Callable[[], None], clock: Clock, body_timeout_s: float
-    ) -> None:
+    def __init__(self, receive: Receive, send: Send, line: Line, clock: Clock, body_timeout_s: float) -> None:
         self._receive = receive
         self._send = send
-        self._cut = cut
+        self._line = line
         self._clock = clock
         self._body_timeout_s = body_timeout_s
 
@@ -53,6 +54,8 @@ class Connection:
                 raise Refused(Refusal(Code.REQUEST_TIMEOUT, message_)) from None
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
+            if self._line.fault is not None:
+                raise Refused(self._line.fault)
             chunk: bytes = message.get("body", b"")
             more = message.get("more_body", False)
             if chunk:
@@ -64,7 +67,8 @@ class Connection:
             pass
 
     async def start(self, status: int, headers: list[Header]) -> None:
-        """Send the head."""
+        """Send the head, without the fields whose values HTTP does not allow (RFC 9110 §5.5)."""
+        headers = [header for header in headers if _NOT_A_VALUE.search(header[1]) is None]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, chunk: bytes) -> None:
@@ -77,7 +81,7 @@ class Connection:
 
     def cut(self) -> None:
         """End the connection in the middle of the answer."""
-        self._cut()
+        self._line.cut()
 
     async def refuse(self, refusal: Refusal, request_id: str) -> None:
         """Answer with an error of ours."""
@@ -85,7 +89,9 @@ class Connection:
         await self.whole(refusal.code.status, headers, body)
 
     async def whole(self, status: int, headers: list[Header], body: bytes) -> None:
-        """Send a complete answer of ours."""
+        """Send a complete answer of ours; if the request has not been read to its end, also the last one."""
+        if not self._line.whole:
+            headers = [*headers, (b"connection", b"close")]
         await self.start(status, headers)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -109,8 +115,8 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        cut = scope["extensions"][CUT]["cut"]
-        client = Connection(receive, send, cut, self._clock, self._body_timeout_s)
+        line: Line = scope["extensions"][LINE]["line"]
+        client = Connection(receive, send, line, self._clock, self._body_timeout_s)
         if scope["path"] in health.PATHS and scope["method"] == "GET":
             await client.whole(200, *health.answer(self._clock.now()))
             return

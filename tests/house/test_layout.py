@@ -61,7 +61,9 @@ def test_every_adapter_stands_behind_the_wall_between_adapters() -> None:
     )
     listed = {name.rpartition(".")[2] for name in contract["modules"]}
     folder = ROOT / "gateway" / "adapters"
-    there = {path.stem for path in modules("adapters")} | {one.parent.name for one in folder.glob("*/__init__.py")}
+    there = {path.stem for path in modules("adapters")} | {
+        one.parent.name for one in folder.glob("*/__init__.py")
+    }
     assert there - listed == set(PARTS_OF_ADAPTERS)
 
 
