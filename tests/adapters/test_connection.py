@@ -127,7 +127,7 @@ class TestReading:
             await wire.wait_closed_by_peer()
             assert connection.dead
             with pytest.raises(UpstreamFailed) as caught:
-                await connection.ask(b"", ())
+                await connection.ask(b"", None)
             assert caught.value.sent is False
 
     async def test_an_end_is_seen_before_the_event_loop_tells_it(self) -> None:
