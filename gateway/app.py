@@ -24,6 +24,7 @@ from gateway.core.catalog import Catalog
 from gateway.core.credentials import Account, Credential
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
+from gateway.flow.account import Accounts
 from gateway.flow.background import Background
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.flow.tasks import spawn
@@ -51,7 +52,7 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
     log.configure(settings.log.level, settings.log.format)
     clock = SystemClock()
     upstream = _upstream(settings.upstream)
-    rules = _rules(settings, load_catalog(settings.catalog.path))
+    catalog, accounting = load_catalog(settings.catalog.path), _accounting(settings)
     journal = LogJournal()
     ledger = SqliteLedger.open(ledger_folder(settings), clock.now)
     background = Background(
@@ -59,19 +60,17 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         upstream,
         journal,
         clock,
-        rules.catalog,
-        rules.accounting,
+        catalog,
+        accounting,
         retention_s=settings.store.ledger_retention_days * 86_400.0,
     )
     pipeline = Pipeline(
-        rules=rules,
+        rules=_rules(settings, catalog),
         clock=clock,
         keys=FileKeys(_holders(settings)),
         upstream=upstream,
-        journal=journal,
         new_spool=FileSpool,
-        ledger=ledger,
-        background=background,
+        accounts=Accounts(ledger, journal, background, clock, catalog, accounting),
     )
 
     @asynccontextmanager
@@ -150,14 +149,16 @@ def _rules(settings: Settings, catalog: Catalog) -> Rules:
         default_models=DefaultModels(
             {route: model for route, model in named if model is not None}, catalog.default_tool_model
         ),
-        catalog=catalog,
-        accounting=AccountingRules(
-            unpriced=settings.catalog.unpriced,
-            reserve_images=settings.responses.reserve_images,
-            reserve_output_tokens=settings.responses.reserve_output_tokens,
-            overhead_tokens=settings.responses.overhead_tokens,
-            bill_moderated=settings.accounting.bill_moderated,
-        ),
+    )
+
+
+def _accounting(settings: Settings) -> AccountingRules:
+    return AccountingRules(
+        unpriced=settings.catalog.unpriced,
+        reserve_images=settings.responses.reserve_images,
+        reserve_output_tokens=settings.responses.reserve_output_tokens,
+        overhead_tokens=settings.responses.overhead_tokens,
+        bill_moderated=settings.accounting.bill_moderated,
     )
 
 

@@ -15,6 +15,7 @@ from gateway.core.headers import Header
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, digest_of
 from gateway.core.record import Outcome, Record
+from gateway.flow.account import Accounts
 from gateway.flow.background import Background
 from gateway.flow.exchange import Arrival
 from gateway.flow.pipeline import Pipeline, Rules
@@ -84,17 +85,15 @@ class House:
             sandbox=False,
             credentials=(Credential("only"),),
             default_models=DEFAULT_MODELS,
-            catalog=CATALOG,
-            accounting=AccountingRules(),
         )
         keys = FileKeys({digest_of("sk-1"): self.who})
         books: Any = self.books
+        money = AccountingRules()
         background = Background(
-            books, self.upstream, self.journal, self.clock, CATALOG, rules.accounting, retention_s=1e9
+            books, self.upstream, self.journal, self.clock, CATALOG, money, retention_s=1e9
         )
-        self.pipeline = Pipeline(
-            rules, self.clock, keys, self.upstream, self.journal, self._spool, books, background
-        )
+        accounts = Accounts(books, self.journal, background, self.clock, CATALOG, money)
+        self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self._spool, accounts)
         self.open_spools = 0
 
     def _spool(self) -> FileSpool:

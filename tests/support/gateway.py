@@ -25,6 +25,7 @@ from gateway.core.ledger import OpenCall, Settlement, Verdict
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.core.record import Record
+from gateway.flow.account import Accounts
 from gateway.flow.background import Background
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.ports import StoreFailed, Timeouts, Upstream
@@ -141,6 +142,7 @@ async def live_gateway(
         timeouts=timeouts or Timeouts(connect_s=PATIENCE_S, read_s=PATIENCE_S),
         max_connections=1000,
     )
+    background = Background(ledger, real, journal, clock, CATALOG, AccountingRules(), retention_s=1e9)
     pipeline = Pipeline(
         rules=Rules(
             max_body_bytes=max_body_bytes,
@@ -149,16 +151,12 @@ async def live_gateway(
             sandbox=sandbox,
             credentials=tuple(Credential(name) for name in credentials),
             default_models=DEFAULT_MODELS,
-            catalog=CATALOG,
-            accounting=AccountingRules(),
         ),
         clock=clock,
         keys=FileKeys({digest_of(secret): who for secret, who in (holders or {KEY: principal()}).items()}),
         upstream=real,
-        journal=journal,
         new_spool=FileSpool,
-        ledger=ledger,
-        background=Background(ledger, real, journal, clock, CATALOG, AccountingRules(), retention_s=1e9),
+        accounts=Accounts(ledger, journal, background, clock, CATALOG, AccountingRules()),
     )
     ids = TimeOrderedIds(clock.now)
     sock = socket.create_server(("127.0.0.1", 0), backlog=4096)
