@@ -26,6 +26,7 @@ from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.flow.account import Accounts
 from gateway.flow.background import Background
+from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.flow.tasks import spawn
 from gateway.ports import Timeouts, Upstream
@@ -64,13 +65,20 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         accounting,
         retention_s=settings.store.ledger_retention_days * 86_400.0,
     )
+    accounts = Accounts(ledger, journal, background, clock, catalog, accounting)
     pipeline = Pipeline(
         rules=_rules(settings, catalog),
         clock=clock,
         keys=FileKeys(_holders(settings)),
         upstream=upstream,
         new_spool=FileSpool,
-        accounts=Accounts(ledger, journal, background, clock, catalog, accounting),
+        accounts=accounts,
+        orphans=Orphans(
+            accounts,
+            finish=settings.upstream.on_disconnect == "finish",
+            most=settings.upstream.max_orphans,
+            limit_s=settings.upstream.orphan_limit_s,
+        ),
     )
 
     @asynccontextmanager
@@ -177,6 +185,7 @@ def _holders(settings: Settings) -> dict[bytes, Principal]:
             teams[key.team],
             Scope("key", key.id, _allow(key.allow)),
             None if key.expires_at is None else key.expires_at.timestamp(),
+            None if key.on_disconnect is None else key.on_disconnect == "finish",
         )
     return holders
 

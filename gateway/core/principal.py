@@ -50,6 +50,8 @@ class Principal:
     key: Scope
     expires_at: float | None = None
     """Epoch seconds from which the key is no longer valid."""
+    finish: bool | None = None
+    """Whether its generations are read to their end when the client leaves; None: as everybody's."""
 
     @property
     def scopes(self) -> tuple[Scope, Scope, Scope]:

@@ -28,6 +28,7 @@ from gateway.flow.exchange import Arrival, Client
 from gateway.flow.fetch import Fetch
 from gateway.flow.forward import forward
 from gateway.flow.identify import identify
+from gateway.flow.orphans import Orphans
 from gateway.flow.parse import Parsed, parse
 from gateway.flow.relay import relay, relay_models
 from gateway.flow.story import Story
@@ -67,6 +68,7 @@ class Pipeline:
     upstream: Upstream
     new_spool: Callable[[], Spool]
     accounts: Accounts
+    orphans: Orphans
     gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,7 +94,8 @@ class Pipeline:
             _log.exception("%s: internal error", arrival.id)
             await apologise(client, story)
         finally:
-            await self.accounts.conclude(story)
+            if not story.is_orphan:
+                await self.accounts.conclude(story)
 
     async def _answer(self, arrival: Arrival, client: Client, story: Story) -> None:
         story.match = found = _route(arrival)
@@ -110,14 +113,18 @@ class Pipeline:
             story.reserved = self.accounts.estimate(parsed.call)
             await self.accounts.begin(story)
             kept = until_sent.pop_all()
-        async with WhilePresent(client.gone):
-            fetch = self._fetch(arrival, principal, parsed, story, kept)
-            try:
+        fetch = self._fetch(arrival, principal, parsed, story, kept)
+        try:
+            async with WhilePresent(client.gone):
                 if found.route.name == "models.list" and narrows_models(principal):
                     await relay_models(principal, fetch, client, story, self.clock)
                 else:
                     await relay(fetch, client, story, self.clock)
-            finally:
+        except ClientGoneError:
+            story.outcome = Outcome.CLIENT_GONE
+            self.orphans.adopt(fetch, story)
+        finally:
+            if not story.is_orphan:
                 fetch.leave()
 
     def _fetch(

@@ -27,8 +27,11 @@ async def relay(fetch: Fetch, client: Client, story: Story, clock: Clock) -> Non
     story.answered(head, clock.ticks())
     await client.start(head.status, _headers(head, story, clock))
     async for chunk in fetch.chunks():
-        await client.send(chunk)
-        story.passed(chunk)
+        try:
+            await client.send(chunk)
+        finally:
+            # Looked at even if the client leaves just now: it has come, and may tell what the call cost.
+            story.passed(chunk)
     story.ended()
     await client.end()
 

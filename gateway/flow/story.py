@@ -51,6 +51,8 @@ class Story:
     """Ticks."""
     bytes_in: int = 0
     bytes_out: int = 0
+    is_orphan: bool = False
+    """The client has left, and the rest is read and told by somebody else."""
     observation: Observation | None = None
     """What was seen of the answer, once the record has been made."""
 
@@ -59,16 +61,24 @@ class Story:
         """Whether the ledger has a record of it: of every call that can cost something and whose caller is known."""
         return self.match is not None and self.match.route.metered and self.principal is not None
 
+    def came(self, head: Head) -> None:
+        """The upstream's head is there."""
+        self.head = head
+        self.meter = Meter(head.status, head.headers)
+
     def answered(self, head: Head, at: float) -> None:
         """The upstream's head goes to the client."""
-        self.head = head
+        self.came(head)
         self.status = head.status
         self.first_byte_at = at
-        self.meter = Meter(head.status, head.headers)
 
     def passed(self, chunk: bytes) -> None:
         """A chunk has gone to the client."""
         self.bytes_out += len(chunk)
+        self.saw(chunk)
+
+    def saw(self, chunk: bytes) -> None:
+        """A chunk has come from the upstream."""
         if self.meter is not None:
             self.meter.feed(chunk)
 
@@ -85,7 +95,7 @@ class Story:
     def failed(self, failed: UpstreamFailed) -> None:
         """The upstream gave no answer, or its answer broke off."""
         self.ending = Ending.BROKEN if failed.sent else Ending.UNSENT
-        if self.head is not None:
+        if self.head is not None and self.outcome is None:
             self.outcome = Outcome.UPSTREAM_CUT
             self.code = failed.refusal().code.code
 

@@ -239,9 +239,6 @@ class Sections(Section):
 
 UNBUILT: Final[dict[str, str]] = {
     "server.trusted_proxies": "client addresses",
-    "upstream.on_disconnect": "accounting",
-    "upstream.orphan_limit_s": "accounting",
-    "upstream.max_orphans": "accounting",
     "store.on_failure": "the outbox",
     "store.durability": "Redis",
     "store.url": "Redis",
@@ -250,7 +247,6 @@ UNBUILT: Final[dict[str, str]] = {
     "org.limits": "limits",
     "team.limits": "limits",
     "key.limits": "limits",
-    "key.on_disconnect": "accounting",
     "key.inject_safety_identifier": "safety identifiers",
     "tenancy": "ownership",
     "metrics": "metrics",

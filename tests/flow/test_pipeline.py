@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -14,10 +14,11 @@ from gateway.core.errors import Code, Failure, Refusal, UpstreamFailed
 from gateway.core.headers import Header
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, digest_of
-from gateway.core.record import Outcome, Record
+from gateway.core.record import Outcome, Record, TokensFrom
 from gateway.flow.account import Accounts
 from gateway.flow.background import Background
 from gateway.flow.exchange import Arrival
+from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.flow.tasks import ClientGoneError
 from tests.support.clock import FakeClock
@@ -76,6 +77,8 @@ class House:
     journal: ListJournal = field(default_factory=ListJournal)
     clock: FakeClock = field(default_factory=FakeClock)
     books: Books = field(default_factory=Books)
+    finish: bool = False
+    limit_s: float = 20.0
 
     def __post_init__(self) -> None:
         rules = Rules(
@@ -93,7 +96,8 @@ class House:
             books, self.upstream, self.journal, self.clock, CATALOG, money, retention_s=1e9
         )
         accounts = Accounts(books, self.journal, background, self.clock, CATALOG, money)
-        self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self._spool, accounts)
+        self.orphans = Orphans(accounts, finish=self.finish, most=2, limit_s=self.limit_s)
+        self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self._spool, accounts, self.orphans)
         self.open_spools = 0
 
     def _spool(self) -> FileSpool:
@@ -333,6 +337,80 @@ class TestMoney:
         (record,) = house.books.records
         assert (record.id, record.outcome, record.response_id) == ("igr_1", Outcome.COMPLETED, "resp_1")
         assert record.cost_nusd == 100 * 1_250 + 50 * 10_000
+
+
+class TestOrphans:
+    """Generations whose client has left."""
+
+    @staticmethod
+    async def left(house: House, client: Listener) -> None:
+        """Ask, and leave as soon as there is nothing more to get."""
+        serving = asyncio.get_running_loop().create_task(house.serve(client))
+        await settle()
+        client.left.set()
+        await serving
+
+    @pytest.mark.parametrize("waiting_for", ["the head", "the picture"])
+    async def test_a_generation_is_read_to_its_end_and_charged_as_reported(self, waiting_for: str) -> None:
+        hold = asyncio.Event()
+        reply = Reply(headers=SSE, script=[PARTIAL, hold, PARTIAL, PICTURE])
+        house = House(Scripted([hold, reply] if waiting_for == "the head" else [reply]), finish=True)
+        client = Listener([ASKED])
+        await self.left(house, client)
+        assert (house.journal.records, len(house.orphans)) == ([], 1)
+        hold.set()
+        await settle()
+        assert (house.record.outcome, house.record.tokens_from) == (Outcome.CLIENT_GONE, TokensFrom.REPORTED)
+        assert (house.record.output_image_tokens, house.record.images) == (472, 1)
+        assert house.books.records == [house.record]
+        assert (reply.closed, len(house.orphans), house.open_spools) == (1, 0, 0)
+
+    async def test_beyond_its_time_it_is_cut_and_charged_as_it_can_have_cost(self) -> None:
+        reply = Reply(headers=SSE, script=[PARTIAL, asyncio.Event()])
+        house = House(Scripted([reply]), finish=True, limit_s=0.01)
+        await self.left(house, Listener([ASKED]))
+        await asyncio.wait(house.orphans._reading)
+        await settle()
+        assert house.record.cost_nusd >= 472 * 40_000
+        assert reply.closed == 1
+
+    async def test_beyond_their_number_they_are_cut_at_once(self) -> None:
+        replies = [Reply(headers=SSE, script=[PARTIAL, asyncio.Event()]) for _ in range(3)]
+        house = House(Scripted([*replies]), finish=True)
+        for _ in replies:
+            await self.left(house, Listener([ASKED]))
+        await settle()
+        assert len(house.orphans) == 2
+        assert [reply.closed for reply in replies] == [0, 0, 1]
+
+    async def test_a_key_may_want_it_otherwise(self) -> None:
+        reply = Reply(headers=SSE, script=[PARTIAL, asyncio.Event()])
+        house = House(Scripted([reply]), replace(principal(), finish=False), finish=True)
+        await self.left(house, Listener([ASKED]))
+        await settle()
+        assert (reply.closed, len(house.orphans)) == (1, 0)
+
+    async def test_what_costs_nothing_is_not_read_on(self) -> None:
+        reply = Reply(script=[b"{", asyncio.Event()])
+        house = House(Scripted([reply]), finish=True)
+        client = Listener([])
+        serving = asyncio.get_running_loop().create_task(
+            house.serve(client, Arrival("igr_1", "GET", "/v1/files", b"", JSON, FakeClock().ticks()))
+        )
+        await settle()
+        client.left.set()
+        await serving
+        await settle()
+        assert (reply.closed, len(house.orphans)) == (1, 0)
+
+    async def test_a_break_after_the_client_left_is_still_the_clients_leaving(self) -> None:
+        hold = asyncio.Event()
+        house = House(Scripted([Reply(headers=SSE, script=[PARTIAL, hold, BROKEN])]), finish=True)
+        await self.left(house, Listener([ASKED]))
+        hold.set()
+        await settle()
+        assert house.record.outcome is Outcome.CLIENT_GONE
+        assert house.record.cost_nusd >= 472 * 40_000
 
 
 async def test_one_request_too_many_is_sent_away_and_the_others_go_on() -> None:

@@ -14,6 +14,7 @@ TESTED_ELSEWHERE = {
     "flow/exchange.py": "values and a protocol, without behaviour",
     "flow/parse.py": "tests/web/test_proxy.py, over real sockets",
     "flow/account.py": "tests/flow/test_pipeline.py",
+    "flow/orphans.py": "tests/flow/test_pipeline.py",
     "flow/endings.py": "tests/flow/test_pipeline.py",
     "flow/story.py": "tests/flow/test_pipeline.py",
     "flow/relay.py": "tests/web/test_proxy.py and tests/flow/test_pipeline.py",

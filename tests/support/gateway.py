@@ -27,6 +27,7 @@ from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.core.record import Record
 from gateway.flow.account import Accounts
 from gateway.flow.background import Background
+from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.ports import StoreFailed, Timeouts, Upstream
 from gateway.web.guard import GuardedProtocol, Limits
@@ -123,6 +124,7 @@ async def live_gateway(
     limits: Limits = PATIENT,
     body_timeout_s: float = PATIENCE_S,
     drain_timeout_s: float = 0,
+    finish: bool = False,
 ) -> AsyncIterator[LiveGateway]:
     """
     A gateway in front of `base_url`.
@@ -143,6 +145,7 @@ async def live_gateway(
         max_connections=1000,
     )
     background = Background(ledger, real, journal, clock, CATALOG, AccountingRules(), retention_s=1e9)
+    accounts = Accounts(ledger, journal, background, clock, CATALOG, AccountingRules())
     pipeline = Pipeline(
         rules=Rules(
             max_body_bytes=max_body_bytes,
@@ -156,7 +159,8 @@ async def live_gateway(
         keys=FileKeys({digest_of(secret): who for secret, who in (holders or {KEY: principal()}).items()}),
         upstream=real,
         new_spool=FileSpool,
-        accounts=Accounts(ledger, journal, background, clock, CATALOG, AccountingRules()),
+        accounts=accounts,
+        orphans=Orphans(accounts, finish=finish, most=10, limit_s=PATIENCE_S),
     )
     ids = TimeOrderedIds(clock.now)
     sock = socket.create_server(("127.0.0.1", 0), backlog=4096)

@@ -72,7 +72,7 @@ class Stage:
 async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    limits = f'read_timeout_s = {READ_TIMEOUT_S}\ntransport = "{request.param}"'
+    limits = f'read_timeout_s = {READ_TIMEOUT_S}\ntransport = "{request.param}"\non_disconnect = "cancel"'
     async with raw_upstream() as upstream:
         with gateway_process(
             upstream.base_url, tmp_path_factory.mktemp("hostile"), upstream=limits

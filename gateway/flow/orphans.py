@@ -1,0 +1,73 @@
+"""
+Generations whose client has left.
+
+They have been begun and will be paid for, so by default they are read to their end: what they cost is then known, not
+assumed. Bounded in number and time; beyond that, and where the operator wants it so (`on_disconnect = "cancel"`), the
+upstream call is cut and charged as what it can have cost at most.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from gateway.core.errors import UpstreamFailed
+from gateway.flow.account import Accounts
+from gateway.flow.fetch import Fetch
+from gateway.flow.story import Story
+from gateway.flow.tasks import spawn
+
+
+@dataclass(slots=True)
+class Orphans:
+    """
+    Those of one worker.
+
+    Args:
+        accounts: concludes their stories.
+        finish: whether they are read to their end, where the key does not say.
+        most: at once; one more is cut.
+        limit_s: seconds after which one is cut.
+    """
+
+    accounts: Accounts
+    finish: bool
+    most: int
+    limit_s: float
+    _reading: set[asyncio.Task[object]] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._reading)
+
+    def adopt(self, fetch: Fetch, story: Story) -> bool:
+        """
+        Take over a call whose client has left.
+
+        Returns:
+            False: it is to be cut, and its story concluded, by the caller.
+        """
+        principal = story.principal
+        wanted = self.finish if principal is None or principal.finish is None else principal.finish
+        if not wanted or not story.is_kept or len(self._reading) >= self.most:
+            return False
+        story.is_orphan = True
+        task = spawn(f"orphan {story.arrival.id}", self._read(fetch, story))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+        return True
+
+    async def _read(self, fetch: Fetch, story: Story) -> None:
+        try:
+            async with asyncio.timeout(self.limit_s):
+                head = await fetch.head()
+                if story.meter is None:
+                    story.came(head)
+                async for chunk in fetch.chunks():
+                    story.saw(chunk)
+                story.ended()
+        except UpstreamFailed as failed:
+            story.failed(failed)
+        except TimeoutError:
+            pass  # Cut below; what was seen of it is what is known.
+        finally:
+            fetch.leave()
+            await self.accounts.conclude(story)
