@@ -114,6 +114,7 @@ def protocol(settings: Settings) -> Callable[..., GuardedProtocol]:
         ),
         new_id=TimeOrderedIds(clock.now).new,
         now=clock.now,
+        journal=LogJournal(),
     )
 
 

@@ -102,7 +102,12 @@ class Httpx2Upstream:
         )
         with _mapped(sent):
             response = await self._transport.handle_async_request(outgoing)
-        return Httpx2Reply(response)
+        reply = Httpx2Reply(response)
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in reply.headers}:
+            # Two framings: whoever reads by the other one sees another answer (RFC 9112 §6.3).
+            await reply.aclose()
+            raise UpstreamFailed(Failure.UNREACHABLE, phase="read", sent=True)
+        return reply
 
     async def aclose(self) -> None:
         """Close every connection."""

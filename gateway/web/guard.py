@@ -30,6 +30,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.core.errors import Code, Refusal
 from gateway.core.headers import Header
+from gateway.core.record import Outcome, Record
+from gateway.ports import Journal
 from gateway.web import errors
 from gateway.web.head import Head, objection
 from gateway.web.outlet import Outlet, is_old, until_close
@@ -88,6 +90,7 @@ class GuardedProtocol(HttpToolsProtocol):
         limits: what to let pass.
         new_id: names for requests refused here.
         now: epoch seconds, for Date.
+        journal: is told of them.
         arguments: uvicorn's own.
     """
 
@@ -97,12 +100,14 @@ class GuardedProtocol(HttpToolsProtocol):
         limits: Limits,
         new_id: Callable[[], str],
         now: Callable[[], float],
+        journal: Journal,
         **arguments: Any,  # noqa: ANN401 - uvicorn's, handed on
     ) -> None:
         super().__init__(**arguments)
         self._limits = limits
         self._new_id = new_id
         self._now = now
+        self._journal = journal
         self._in_head = False
         self._overhead = 0
         """Bytes since the last read in which a head began or a piece of body came."""
@@ -286,11 +291,26 @@ class GuardedProtocol(HttpToolsProtocol):
     def _say(self, refusal: Refusal) -> None:
         if self._ending or self.transport.is_closing():
             return
-        headers, body = errors.answer(refusal, self._new_id(), self._now())
+        name, now = self._new_id(), self._now()
+        headers, body = errors.answer(refusal, name, now)
         if self.parser.get_method() == b"HEAD":
             body = b""
         self._outlet.write(_head(refusal.code.status, [*headers, (b"connection", b"close")]) + body)
         self._end()
+        # What never became a request leaves its line, too; nothing of it is told that could not be read.
+        code = refusal.code
+        self._journal.write(
+            Record(
+                id=name,
+                at=now,
+                method="-",
+                outcome=Outcome.REFUSED,
+                status=code.status,
+                code=code.code,
+                bytes_out=len(body),
+                duration_ms=0.0,
+            )
+        )
 
     @property
     def _latest(self) -> RequestResponseCycle | None:

@@ -531,6 +531,16 @@ class TestFailing:
             assert caught.value.failure is Failure.BROKEN_OFF
 
 
+async def test_an_answer_of_two_framings_is_none(make: Make) -> None:
+    async with pair(make) as (upstream, server):
+        opening = begin(upstream.open(asking()))
+        wire, _ = await server.request()
+        await wire.write(HEAD, b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+        with pytest.raises(UpstreamFailed) as caught:
+            await opening
+        assert (caught.value.failure, caught.value.sent) == (Failure.UNREACHABLE, True)
+
+
 class TestTrust:
     async def test_an_unknown_authority_is_not_trusted_unless_its_ca_file_is_named(
         self, make: Make, tmp_path: Path

@@ -166,7 +166,9 @@ async def live_gateway(
     sock = socket.create_server(("127.0.0.1", 0), backlog=4096)
     settings = config(
         Proxy(pipeline, clock, ids, body_timeout_s=body_timeout_s),
-        protocol=functools.partial(GuardedProtocol, limits=limits, new_id=ids.new, now=clock.now),
+        protocol=functools.partial(
+            GuardedProtocol, limits=limits, new_id=ids.new, now=clock.now, journal=journal
+        ),
         drain_timeout_s=drain_timeout_s,
     )
     settings.lifespan = "off"

@@ -374,3 +374,13 @@ def resume(client: Wire) -> None:
     transport = client.writer.transport
     assert isinstance(transport, asyncio.Transport)
     transport.resume_reading()
+
+
+async def test_what_never_became_a_request_leaves_its_line_too() -> None:
+    async with house() as (client, upstream, gateway):
+        await client.write(b"GET /canary HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        assert (await read_answer(client)).code == "invalid_host"
+        (record,) = gateway.records
+        assert (record.outcome, record.status, record.code) == (Outcome.REFUSED, 400, "invalid_host")
+        assert "canary" not in str(record)
+        assert upstream.connections == 0
