@@ -85,8 +85,11 @@ class Connection(asyncio.BufferedProtocol):
         self._sent_whole = False
         await self._send(head, body, answer)
         phase = "read" if self._sent_whole else "write"
+        # One deadline for the head: interim answers and single bytes buy no more time.
+        deadline = self._loop.time() + self._timeouts.read_s
         while answer.head is None:
-            await self._expect(Failure.UNREACHABLE, Failure.TIMED_OUT, phase)
+            left_s = max(0.0, deadline - self._loop.time())
+            await self._expect(Failure.UNREACHABLE, Failure.TIMED_OUT, phase, left_s)
         return answer.head
 
     async def piece(self) -> bytes | None:
@@ -102,7 +105,7 @@ class Connection(asyncio.BufferedProtocol):
         while not answer.pieces:
             if answer.done:
                 return None
-            await self._expect(Failure.BROKEN_OFF, Failure.BROKEN_OFF, "read")
+            await self._expect(Failure.BROKEN_OFF, Failure.BROKEN_OFF, "read", self._timeouts.read_s)
         piece = answer.take()
         if not answer.pieces and not self._reading:
             self._read_on()
@@ -219,14 +222,18 @@ class Connection(asyncio.BufferedProtocol):
         return not self._is_futile(answer)
 
     def _is_futile(self, answer: Answer) -> bool:
-        """Whether the rest of the request is of no use: its answer is an error already, or nobody is there."""
-        return self.dead or (answer.head is not None and answer.head.status >= HTTPStatus.BAD_REQUEST)
+        """Whether the rest of the request is of no use: its answer is there, or an error; or nobody is there."""
+        return (
+            self.dead
+            or answer.done
+            or (answer.head is not None and answer.head.status >= HTTPStatus.BAD_REQUEST)
+        )
 
-    async def _expect(self, gone: Failure, late: Failure, phase: str) -> None:
+    async def _expect(self, gone: Failure, late: Failure, phase: str, limit_s: float) -> None:
         """Wait for more of the answer, or say how it failed."""
         if self.dead:
             raise UpstreamFailed(gone, phase=phase, sent=True)
-        if not await self._news(self._timeouts.read_s):
+        if not await self._news(limit_s):
             raise UpstreamFailed(late, phase="read", sent=True)
 
     def _read_on(self) -> None:

@@ -94,6 +94,9 @@ class Accounts:
     async def _runs_on(self, story: Story) -> bool:
         """Whether the call goes on in the background upstream, in the care of this worker."""
         seen = story.observation
+        if story.call is None or not story.call.background:
+            # The end of a foreground response is what was seen of it, whatever its last status said.
+            return False
         if seen is None or not seen.pending or seen.response_id is None:
             return False
         deadline = self.clock.now() + BACKGROUND_S

@@ -19,11 +19,12 @@ from gateway.core.errors import UpstreamFailed
 from gateway.core.estimate import Estimate
 from gateway.core.ledger import OpenCall, Verdict
 from gateway.core.meter import Meter
-from gateway.core.observation import Ending, Observation
+from gateway.core.observation import Ending, Observation, unanswered
 from gateway.core.pricing import AccountingRules
-from gateway.core.record import Record
+from gateway.core.record import Line, Outcome, Record, Role, TokensFrom
 from gateway.core.routes import ID, ROUTES, Match
 from gateway.core.settle import settle
+from gateway.core.units import NanoUSD
 from gateway.flow.tasks import spawn
 from gateway.ports import Clock, Journal, Ledger, StoreFailed, Upstream, UpstreamRequest
 
@@ -34,6 +35,7 @@ PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 _CREATE = next(route for route in ROUTES if route.name == "responses.create")
 _OK = 200
+_NOT_FOUND = 404
 _log = logging.getLogger("imagegate.background")
 
 
@@ -128,6 +130,9 @@ class Background:
             UpstreamRequest("GET", f"/responses/{response_id}", b"", (), None, record.credential)
         )
         try:
+            if reply.status == _NOT_FOUND:
+                # It was deleted: nobody will learn any more what it came to.
+                return unanswered(sent=True)
             if reply.status != _OK:
                 return None
             meter = Meter(reply.status, reply.headers)
@@ -148,7 +153,7 @@ class Background:
             at_s=known.at,
         )
         record = replace(
-            settled.into(known),
+            _charged(settled.into(known), observation),
             outcome=settled.outcome,
             code=settled.code,
             duration_ms=round((now - known.at) * 1000, 3),
@@ -172,4 +177,21 @@ def _asked(record: Record) -> Call:
         model=record.model,
         images=() if record.tool_model is None else (tool,),
         background=True,
+    )
+
+
+def _charged(record: Record, seen: Observation) -> Record:
+    """
+    The record, at what was reserved where the answer leaves something to be guessed.
+
+    The request itself is not known any more, only what was reserved for it: its input cannot be counted again.
+    """
+    unsaid = seen.text_usage is None and seen.outcome is not Outcome.FAILED
+    missing = record.reserved_nusd - record.cost_nusd
+    if missing <= 0 or not (unsaid or record.tokens_from in {TokensFrom.COMPUTED, TokensFrom.ESTIMATED}):
+        return record
+    *others, last = record.lines or (Line(model=record.model or "", role=Role.MAIN),)
+    raised = replace(last, cost_nusd=NanoUSD(last.cost_nusd + missing))
+    return replace(
+        record, lines=(*others, raised), cost_nusd=record.reserved_nusd, tokens_from=TokensFrom.ESTIMATED
     )

@@ -25,7 +25,7 @@ async def fail(failed: UpstreamFailed, client: Client, story: Story) -> None:
 async def stop(client: Client, story: Story) -> None:
     """The gateway stops and has waited long enough."""
     message = "The gateway is stopping and could not wait for this request any longer. Please try again."
-    refusal = Refusal(Code.SHUTTING_DOWN, message, retry=story.credential is None, retry_after_s=1)
+    refusal = Refusal(Code.SHUTTING_DOWN, message, retry=not story.has_set_out, retry_after_s=1)
     await _tell(refusal, Outcome.CANCELLED, client, story)
 
 

@@ -4,6 +4,8 @@ The body, read whole before anything goes up: what is not allowed must not reach
 It is kept as it came, in memory or beyond a megabyte in a file, and goes up unchanged; a reader runs beside it.
 """
 
+import asyncio
+import logging
 import re
 from dataclasses import dataclass
 
@@ -22,12 +24,18 @@ from gateway.flow.exchange import Arrival, Client
 from gateway.flow.story import Story
 from gateway.ports import Spool
 
+_log = logging.getLogger("imagegate.parse")
 _JSON = b"application/json"
 _FORM = b"multipart/form-data"
 _UTF8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 _CHARSET = re.compile(rb"(?i);\s*charset\s*=\s*\"?([^;\"\s]*)")
-MAX_JSON_BYTES = 352 << 20
-"""Of a JSON body: sixteen data URLs of the longest that OpenAI takes (20 971 520 characters), and room for the rest."""
+MAX_JSON_BYTES = 64 << 20
+"""Of a JSON body. OpenAI's vision guide allows 50 MB of images in a request; more goes up as files or multipart. A JSON
+body has to be read whole to be judged, which takes about three times its size, one body at a time."""
+LARGE_JSON_BYTES = 1 << 20
+"""From here on one body is read at a time."""
+
+_reading_large = asyncio.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ async def parse(
         if story.bytes_in > limit:
             raise Refused(_too_large(limit))
         if kind is not Body.NONE:
-            await spool.write(piece)
+            await _keep(spool, piece)
         if reader is not None:
             _feed(reader, piece)
     if kind is Body.NONE:
@@ -76,8 +84,26 @@ async def parse(
     if reader is not None:
         return Parsed(_read_form(match, reader), spool)
     if kind is Body.JSON and (spool.size or match.route.metered):
-        return Parsed(_read_json(match, b"".join([piece async for piece in spool.pieces()])), spool)
+        return Parsed(await _read_spooled(match, spool), spool)
     return Parsed(Call(match, names_ids=True), spool if spool.size else None)
+
+
+async def _keep(spool: Spool, piece: bytes) -> None:
+    try:
+        await spool.write(piece)
+    except OSError as error:
+        _log.error("no room for an upload: %s", error)
+        message = (
+            "The gateway has no room for this upload at the moment (its temporary folder). Please try again."
+        )
+        raise Refused(Refusal(Code.STORE_UNAVAILABLE, message, retry_after_s=5)) from error
+
+
+async def _read_spooled(match: Match, spool: Spool) -> Call:
+    if spool.size < LARGE_JSON_BYTES:
+        return _read_json(match, b"".join([piece async for piece in spool.pieces()]))
+    async with _reading_large:
+        return _read_json(match, b"".join([piece async for piece in spool.pieces()]))
 
 
 def _kind(arrival: Arrival, match: Match) -> Body:

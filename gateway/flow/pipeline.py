@@ -11,14 +11,13 @@ not forgotten even if this process dies.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from gateway.core.admission import DefaultModels, narrows_models
 from gateway.core.credentials import Credential, order_for
 from gateway.core.errors import Code, Refusal, Refused, UpstreamFailed, quoted
 from gateway.core.headers import check_single, up, wants_websocket
-from gateway.core.principal import Principal
 from gateway.core.record import Outcome
 from gateway.core.routes import Match, match
 from gateway.flow.account import Accounts
@@ -32,7 +31,7 @@ from gateway.flow.orphans import Orphans
 from gateway.flow.parse import Parsed, parse
 from gateway.flow.relay import relay, relay_models
 from gateway.flow.story import Story
-from gateway.flow.tasks import ClientGoneError, WhilePresent
+from gateway.flow.tasks import ClientGoneError, WhilePresent, spawn
 from gateway.ports import (
     Clock,
     KeyStore,
@@ -95,7 +94,13 @@ class Pipeline:
             await apologise(client, story)
         finally:
             if not story.is_orphan:
-                await self.accounts.conclude(story)
+                await self._conclude(story)
+
+    async def _conclude(self, story: Story) -> None:
+        """In a task of its own: whoever cancels this one now must not cancel the record."""
+        concluding = spawn(f"conclude {story.arrival.id}", self.accounts.conclude(story))
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(concluding)
 
     async def _answer(self, arrival: Arrival, client: Client, story: Story) -> None:
         story.match = found = _route(arrival)
@@ -111,9 +116,10 @@ class Pipeline:
             story.call = parsed.call
             admit(principal, parsed.call, self.rules.default_models)
             story.reserved = self.accounts.estimate(parsed.call)
+            story.credential, *others = order_for(principal.team.id, self.rules.credentials)
             await self.accounts.begin(story)
             kept = until_sent.pop_all()
-        fetch = self._fetch(arrival, principal, parsed, story, kept)
+        fetch = self._fetch(arrival, parsed, story, others, kept)
         try:
             async with WhilePresent(client.gone):
                 if found.route.name == "models.list" and narrows_models(principal):
@@ -128,17 +134,16 @@ class Pipeline:
                 fetch.leave()
 
     def _fetch(
-        self, arrival: Arrival, principal: Principal, parsed: Parsed, story: Story, kept: ExitStack
+        self, arrival: Arrival, parsed: Parsed, story: Story, others: Sequence[str], kept: ExitStack
     ) -> Fetch:
-        first, *others = order_for(principal.team.id, self.rules.credentials)
-        story.credential = first
+        story.has_set_out = True
         request = UpstreamRequest(
             method=arrival.method,
             path=parsed.call.match.path,
             query=arrival.query,
             headers=up(arrival.headers, sandbox=self.rules.sandbox),
             body=parsed.body,
-            credential=first,
+            credential=story.credential or "",
         )
         movable = parsed.call.match.route.name.startswith("images.") and not parsed.call.names_ids
 

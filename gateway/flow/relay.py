@@ -15,6 +15,8 @@ from gateway.flow.fetch import Fetch, Head
 from gateway.flow.story import Story
 from gateway.ports import Clock
 
+_WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
 
 async def relay(fetch: Fetch, client: Client, story: Story, clock: Clock) -> None:
     """
@@ -67,6 +69,9 @@ def _headers(head: Head, story: Story, clock: Clock) -> list[Header]:
     """The headers of an answer that comes from the upstream."""
     arrival = story.arrival
     headers = down(head.headers)
+    if head.status in _WITHOUT_BODY:
+        # It may tell the length that a body would have had (RFC 9110 §8.6); here it would promise one.
+        headers = [(name, value) for name, value in headers if name != b"content-length"]
     if is_event_stream(headers):
         headers = [(name, value) for name, value in headers if name != b"cache-control"]
         headers.extend(STREAM_HEADERS)

@@ -4,6 +4,7 @@ What is known of a request so far, until it becomes its record.
 Each stage notes what it learned; the record is made once, at the end.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from gateway.flow.fetch import Head
 
 CLIPPED = 128
 """Characters kept of what a client or the upstream named: a model, a size, an id."""
+_STRANGE = re.compile(r"[^A-Za-z0-9._:/+-]")
 
 
 @dataclass(slots=True)
@@ -42,7 +44,9 @@ class Story:
     reserved: Estimate | None = None
     """What the call can cost at most."""
     credential: str | None = None
-    """The first that was asked with; None: the call never set out."""
+    """The one that the call sets out with."""
+    has_set_out: bool = False
+    """The upstream was asked, or is about to be."""
     head: Head | None = None
     meter: Meter | None = None
     ending: Ending = Ending.LEFT
@@ -123,7 +127,7 @@ class Story:
         """What was seen of the answer; None: nothing was asked of the upstream."""
         if self.meter is not None:
             return self.meter.close(self.ending)
-        if self.credential is None:
+        if not self.has_set_out:
             return None
         return unanswered(sent=self.ending is not Ending.UNSENT)
 
@@ -164,8 +168,10 @@ class Story:
 
 
 def _clipped(text: str | None) -> str | None:
-    """Short, and valid UTF-8 whatever the client sent."""
-    return None if text is None else text[:CLIPPED].encode("utf-8", "replace").decode("utf-8")
+    """Short, and made of the signs that names are made of; what looks like a key is not repeated."""
+    if text is None:
+        return None
+    return "…" if "sk-" in text else _STRANGE.sub("?", text[:CLIPPED])
 
 
 def _header(headers: Sequence[Header], name: bytes) -> str | None:

@@ -23,6 +23,10 @@ from gateway.web.guard import LINE, Line
 _NOT_A_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+MIN_BODY_RATE = 10_240
+"""Bytes a second, on average, below which a body only drips: its sender holds a place that others wait for."""
+
+
 class Connection:
     """
     One request's `receive` and `send`, as the `Client` that the flow knows.
@@ -45,19 +49,28 @@ class Connection:
     async def body(self) -> AsyncIterator[bytes]:
         """The request's body."""
         more = True
+        waited_s, received = 0.0, 0
         while more:
+            began = self._clock.ticks()
+            # A pause may be as long as that; all of them together only if something comes of them.
+            left_s = self._body_timeout_s + received / MIN_BODY_RATE - waited_s
             try:
-                async with asyncio.timeout(self._body_timeout_s):
+                async with asyncio.timeout(max(0.0, min(self._body_timeout_s, left_s))):
                     message = await self._receive()
             except TimeoutError:
-                message_ = f"The request's body paused for more than {self._body_timeout_s:g} seconds."
-                raise Refused(Refusal(Code.REQUEST_TIMEOUT, message_)) from None
+                words = (
+                    f"The request's body paused for more than {self._body_timeout_s:g} seconds, or came more slowly "
+                    f"than {MIN_BODY_RATE} bytes a second."
+                )
+                raise Refused(Refusal(Code.REQUEST_TIMEOUT, words)) from None
+            waited_s += self._clock.ticks() - began
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             if self._line.fault is not None:
                 raise Refused(self._line.fault)
             chunk: bytes = message.get("body", b"")
             more = message.get("more_body", False)
+            received += len(chunk)
             if chunk:
                 yield chunk
 

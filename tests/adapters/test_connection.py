@@ -165,13 +165,23 @@ class TestWriting:
                     await asyncio.wait({asyncio.get_running_loop().create_future()}, timeout=0.001)
             assert not connection.finish()
 
-    async def test_an_early_answer_that_is_no_refusal_lets_the_upload_end(self) -> None:
+    async def test_an_early_answer_that_is_whole_ends_the_upload(self) -> None:
+        async with line() as (connection, wire):
+            asking = begin(connection, (b"x" * (1 << 20),) * 64)
+            await wire.read_until(b"\r\n\r\n")
+            await wire.write(OK, b"Content-Length: 2\r\n\r\n{}")
+            await asking
+            assert await body_of(connection) == b"{}"
+            assert not connection.finish()
+
+    async def test_an_early_head_that_is_no_refusal_lets_the_upload_end(self) -> None:
         body = (b"x" * (1 << 20),) * 8
         async with line() as (connection, wire):
             asking = begin(connection, body)
             await wire.read_until(b"\r\n\r\n")
-            await wire.write(OK, b"Content-Length: 2\r\n\r\n{}")
+            await wire.write(OK, b"Content-Length: 2\r\n\r\n")
             assert await wire.read(8 << 20) == b"".join(body)
+            await wire.write(b"{}")
             await asking
             assert await body_of(connection) == b"{}"
             assert connection.finish()

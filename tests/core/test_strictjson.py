@@ -18,7 +18,7 @@ from gateway.core.strictjson import MAX_DEPTH, InvalidJsonError, RepeatedKeyErro
         pytest.param(b"\xef\xbb\xbf{}", "BOM", id="byte order mark"),
         pytest.param('{"a":1}'.encode("utf-16"), "UTF-8", id="UTF-16"),
         pytest.param(b'{"a":"\xff"}', "not valid UTF-8 (byte 6)", id="bad byte"),
-        pytest.param(b'{"n":' + b"9" * 5000 + b"}", "too many digits", id="a number too long to be one"),
+        pytest.param(b'{"n":' + b"9" * 41 + b"}", "too many digits", id="a number too long to be one"),
         pytest.param(b"[" * 90_000, "deep", id="too deep for the parser"),
         pytest.param(b"[" + b"{}," * 100_000 + b"{}]", "more than 100000 objects", id="too many objects"),
         pytest.param(b"[" + b"0," * 1_000_001 + b"0]", "1000000 values", id="too many values"),

@@ -9,6 +9,7 @@ Not here: what lies in the file (schema.py).
 """
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,9 @@ def writing(file: Path, vfs: str | None = None) -> apsw.Connection:
     Raises:
         apsw.Error: it cannot be opened.
     """
+    # Who spent what is for the owner's eyes; SQLite gives its other files the permissions of this one.
+    with suppress(OSError):  # SQLite says below what is wrong with the place.
+        file.touch(mode=0o600)
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(str(file), flags=flags, vfs=vfs)
     connection.set_busy_handler(_patience)
