@@ -41,7 +41,8 @@ events {{ worker_connections 4096; }}
 http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
   fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  upstream up {{ server 127.0.0.1:{port}; keepalive 256; }}
+  keepalive_requests 100000000;
+  upstream up {{ server 127.0.0.1:{port}; keepalive 256; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{listen};
     location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }}
