@@ -130,7 +130,7 @@ class Proxy:
         """Answer one request, whatever happens."""
         line: Line = scope["extensions"][LINE]["line"]
         client = Connection(receive, send, line, self._clock, self._body_timeout_s)
-        if scope["path"] in health.PATHS and scope["method"] == "GET":
+        if scope["path"] in health.PATHS and scope["method"] in {"GET", "HEAD"}:
             await client.whole(200, *health.answer(self._clock.now()))
             return
         arrival = Arrival(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.core.record import Outcome
-from gateway.web import guard
+from gateway.web import guard, proxy
 from gateway.web.guard import GuardedProtocol, Limits
 from tests.support.answers import read_answer, read_head
 from tests.support.gateway import KEY, LiveGateway, live_gateway
@@ -383,4 +383,19 @@ async def test_what_never_became_a_request_leaves_its_line_too() -> None:
         (record,) = gateway.records
         assert (record.outcome, record.status, record.code) == (Outcome.REFUSED, 400, "invalid_host")
         assert "canary" not in str(record)
+        assert upstream.connections == 0
+
+
+async def test_a_body_that_only_drips_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, all of them together do not."""
+    monkeypatch.setattr(proxy, "MIN_BODY_RATE", 1 << 30)
+    async with house(body_timeout_s=0.3) as (client, upstream, _):
+        head = request_bytes("POST", "/v1/images/generations", b" " * 1000, key=KEY)
+        await client.write(head[:-1000])
+        answering = asyncio.get_running_loop().create_task(read_answer(client))
+        while not answering.done():
+            await client.write(b" ")
+            await asyncio.wait({answering}, timeout=0.02)
+        answer = await answering
+        assert (answer.status, answer.code) == (408, "request_timeout")
         assert upstream.connections == 0

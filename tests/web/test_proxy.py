@@ -540,6 +540,18 @@ class TestEndings:
             await wire.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode())
             assert await wire.write_until_blocked(size) < size / 4
 
+    @pytest.mark.parametrize("status", [204, 304])
+    async def test_an_answer_without_a_body_promises_none(self, status: int) -> None:
+        """It may tell the length that a body would have had (RFC 9110 §8.6)."""
+        async with house() as (client, upstream, _):
+            for _ in range(2):
+                await client.write(request_bytes("GET", "/v1/models"))
+                wire, _ = await upstream.request()
+                await wire.write(b"HTTP/1.1 %d X\r\nContent-Length: 5\r\nConnection: close\r\n\r\n" % status)
+                head = await client.read_until(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 %d " % status)
+                assert b"content-length" not in head
+
 
 class TestSeveralCredentials:
     TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\n{}"
@@ -584,3 +596,5 @@ async def test_health_needs_no_key() -> None:
         for path in ("/livez", "/readyz"):
             answer = await ask(client, request_bytes("GET", path, key=None))
             assert (answer.status, answer.body) == (200, b'{"status":"ok"}')
+            await client.write(request_bytes("HEAD", path, key=None))
+            assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
