@@ -79,11 +79,13 @@ class Books:
         self.broken = False
 
     async def begin(self, call: OpenCall) -> None:
+        await asyncio.sleep(0)  # A store takes its time: whoever cancels may come here.
         if self.broken:
             raise StoreFailed("broken", unknown=False)
         self.open[call.record.id] = call
 
     async def settle(self, record: Record) -> Settlement:
+        await asyncio.sleep(0)
         if self.broken:
             raise StoreFailed("broken", unknown=True)
         self.open.pop(record.id, None)
@@ -91,6 +93,7 @@ class Books:
         return Settlement(Verdict.WRITTEN, record)
 
     async def entrust(self, record_id: str, response_id: str, deadline: float) -> bool:
+        await asyncio.sleep(0)
         call = self.open[record_id]
         kept = replace(call.record, response_id=response_id)
         self.open[record_id] = replace(call, record=kept, deadline=deadline)
