@@ -31,7 +31,7 @@ _UTF8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 _CHARSET = re.compile(rb"(?i);\s*charset\s*=\s*\"?([^;\"\s]*)")
 MAX_JSON_BYTES = 64 << 20
 """Of a JSON body. OpenAI's vision guide allows 50 MB of images in a request; more goes up as files or multipart. A JSON
-body has to be read whole to be judged, which takes about three times its size, one body at a time."""
+body has to be read whole to be judged, which takes about four times its size, one body at a time."""
 LARGE_JSON_BYTES = 1 << 20
 """From here on one body is read at a time."""
 

@@ -17,4 +17,5 @@ def missing(what: str, remedy: str) -> NoReturn:
     message = f"{what} is not there: {remedy}"
     if os.environ.get("IMAGEGATE_TESTS_NEED_ALL") == "1":
         pytest.fail(message, pytrace=False)
+    # Not every machine has every program; where all are to be there, this line is not reached.
     pytest.skip(message)
