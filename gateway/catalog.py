@@ -1,18 +1,17 @@
 """
 Reads the model catalogue: the one that ships, and an operator's own laid over it.
 
-Decided here: how an overlay wins, what a left-out price means, and whether entries fit together. Every fault of both
+Decided here: how an overlay wins, and whether entries fit together. Every fault of both
 files is reported at once, with file, entry, key and what to do; a catalogue with a fault is no catalogue.
 
-Not here: the keys of the file (catalog_file.py), what the values mean (core/catalog.py), which file to read (settings).
+Not here: the keys of the file (catalog_file.py), what a price comes to by tier and day (catalog_prices.py), what the
+values mean (core/catalog.py), which file to read (settings).
 """
 
 import tomllib
-from calendar import timegm
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -42,15 +41,11 @@ from gateway.catalog_file import (
     nearest,
     read,
 )
+from gateway.catalog_prices import epoch_s, tariffs
 from gateway.core import catalog as core
-from gateway.core import tokens, units
-from gateway.core.units import PicoUSD
+from gateway.core import tokens
 
 SHIPPED = "models.toml"
-
-# Prices that a file leaves out; its head comment says the same.
-_CACHE_WRITE_FACTOR = Decimal("1.25")
-
 
 # Stands where a rule is named that does not exist, so that the search for faults can go on.
 _NO_RULE = tokens.LargestRule(())
@@ -237,7 +232,7 @@ class _Builder:
         for name in sorted(set(moving) - set(names)):
             hint = nearest(name, names) or "; add it there or leave it out here"
             self._faults.append(f"{where}: moving: {name!r} is not one of its names{hint}")
-        shutdown_s = None if entry.shutdown is None else _epoch_s(entry.shutdown)
+        shutdown_s = None if entry.shutdown is None else epoch_s(entry.shutdown)
         match entry:
             case ImageModel():
                 model = core.ImageModel(
@@ -300,20 +295,10 @@ class _Builder:
         factors: Mapping[str, Decimal],
         long_input: LongInput | None,
     ) -> tuple[core.Tariff, ...]:
-        """Every price that can hold, by day, tier and length of input."""
-        try:
-            written = [_tariff(row) for row in rows]
-            standard = [row for row in written if row.tier == core.STANDARD_TIER]
-            made = [*written, *_by_factor(written, standard, factors)]
-            tariffs = (*made, *_for_long_input(made, long_input))
-        except ValueError as error:
-            self._faults.append(f"{where}: price: {error}; write the exact price of that tier")
-            return ()
-        if len({(row.from_s, row.tier) for row in written}) < len(written):
-            self._faults.append(f"{where}: price: two of them have the same `from` and `tier`; keep one")
-        if not standard:
-            self._faults.append(f"{where}: price: none is for the standard tier; add one without `tier`")
-        return tariffs
+        """What is wrong with them is a fault of the entry."""
+        found, wrong = tariffs(rows, factors, long_input)
+        self._faults += [f"{where}: price: {fault}" for fault in wrong]
+        return found
 
     def _families(self, models: Mapping[str, core.Model]) -> tuple[core.Family, ...]:
         families: dict[str, core.Family] = {}
@@ -372,87 +357,6 @@ class _Builder:
         if name not in self._left_out:
             hint = nearest(name, models) or "; name one of the catalogue"
             self._faults.append(f"{where}: there is no model {name!r}{hint}")
-
-
-def _tariff(row: ImagePrice | TextPrice) -> core.Tariff:
-    return core.Tariff(
-        from_s=0 if row.from_ is None else _epoch_s(row.from_),
-        tier=row.tier or core.STANDARD_TIER,
-        over_tokens=0,
-        price=_price(row),
-    )
-
-
-def _by_factor(
-    written: list[core.Tariff], standard: list[core.Tariff], factors: Mapping[str, Decimal]
-) -> list[core.Tariff]:
-    """The standard prices times the factor of each tier, up to the day from which that tier has a written price."""
-    made: list[core.Tariff] = []
-    for tier, factor in factors.items():
-        days = [row.from_s for row in written if row.tier == tier]
-        made += [
-            replace(row, tier=tier, price=_times(row.price, factor, factor))
-            for row in standard
-            if not days or row.from_s < min(days)
-        ]
-    return made
-
-
-def _for_long_input(tariffs: list[core.Tariff], long_input: LongInput | None) -> list[core.Tariff]:
-    if long_input is None:
-        return []
-    return [
-        replace(
-            row,
-            over_tokens=long_input.over,
-            price=_times(row.price, long_input.input, long_input.output),
-        )
-        for row in tariffs
-    ]
-
-
-def _times(price: core.Price, reading: Decimal, writing: Decimal) -> core.Price:
-    return core.Price(
-        input_text=units.times(price.input_text, reading),
-        cached_text=units.times(price.cached_text, reading),
-        cache_write=units.times(price.cache_write, reading),
-        input_image=units.times(price.input_image, reading),
-        cached_image=units.times(price.cached_image, reading),
-        output_image=units.times(price.output_image, writing),
-        output_text=units.times(price.output_text, writing),
-    )
-
-
-def _price(row: ImagePrice | TextPrice) -> core.Price:
-    """A price with everything that the file leaves out filled in; what is left out is never free."""
-    input_image = _first(row.input_image, row.input_text)
-    cached_text = _first(row.cached_text, row.input_text)
-    match row:
-        case ImagePrice():
-            cached_image = _first(row.cached_image, input_image)
-            output_image, output_text = row.output_image, _first(row.output_text, row.output_image)
-        case TextPrice():
-            cached_image = _first(row.cached_image, cached_text)
-            output_image, output_text = row.output_text, row.output_text
-        case _:
-            assert_never(row)
-    return core.Price(
-        input_text=row.input_text,
-        cached_text=cached_text,
-        cache_write=_first(row.cache_write, units.times(row.input_text, _CACHE_WRITE_FACTOR)),
-        input_image=input_image,
-        cached_image=cached_image,
-        output_image=output_image,
-        output_text=output_text,
-    )
-
-
-def _first(written: PicoUSD | None, instead: PicoUSD) -> PicoUSD:
-    return instead if written is None else written
-
-
-def _epoch_s(day: date) -> int:
-    return timegm(day.timetuple())
 
 
 def _sizes(written: list[tokens.Size] | SizeLimits) -> tuple[tokens.Size, ...] | core.SizeLimits:

@@ -9,8 +9,10 @@ from typing import Final
 
 import click
 
+from gateway.adapters.clock import SystemClock
+from gateway.cli import misspelt, retiring
 from gateway.cli.configuration import Configuration, read
-from gateway.cli.misspelt import notes
+from gateway.core.retirement import NOTICE_DAYS
 from gateway.settings import ConfigError, Settings, config_path, report_faults, waits_for
 
 _EXAMPLE: Final = """\b
@@ -39,11 +41,18 @@ def check_config(flag: Path | None) -> None:
     except ConfigError as error:
         click.echo(report_faults(error), err=True)
         raise SystemExit(2) from None
-    click.echo(summary(found, path))
+    click.echo(summary(found, path, SystemClock().now()))
 
 
-def summary(found: Configuration, path: Path | None) -> str:
-    """What the configuration says, in a dozen lines for a terminal; no secrets."""
+def summary(found: Configuration, path: Path | None, now: float) -> str:
+    """
+    What the configuration says, in a dozen lines for a terminal; no secrets.
+
+    Args:
+        found: the configuration.
+        path: its file; None: the environment alone.
+        now: epoch seconds: models have a last day.
+    """
     settings = found.settings
     source = str(path) if path is not None else "The environment (there is no configuration file)"
     lines = [f"OK: {source} is a good configuration.", ""]
@@ -53,7 +62,11 @@ def summary(found: Configuration, path: Path | None) -> str:
         width = max(map(len, waiting))
         lines += ["", "Read and checked, but not in force: this version does not have these parts yet."]
         lines += [f"  {name:<{width}}  waits for {waits_for(name)}" for name in waiting]
-    slips = notes(settings, found.catalog)
+    ends = retiring.notes(settings, found.catalog, now)
+    if ends:
+        lines += ["", f"Warning, models that are gone or go within {NOTICE_DAYS} days:"]
+        lines += [f"  {end}" for end in ends]
+    slips = misspelt.notes(settings, found.catalog)
     if slips:
         lines += ["", "Perhaps misspelt; nothing is wrong if it is meant:", *(f"  {slip}" for slip in slips)]
     return "\n".join(lines)

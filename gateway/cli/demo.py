@@ -19,9 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from gateway import catalog
 from gateway.adapters.clock import SystemClock
 from gateway.cli import pair, trial
-from gateway.cli.guide import album, books, checks, images, responses
+from gateway.cli.guide import album, books, checks, images, ledger, responses
 from gateway.cli.guide.step import Answer, Desk, NotPossibleError, Step
 from gateway.cli.guide.table import WIDTH, Row, table
+from gateway.core.routes import match
 
 if TYPE_CHECKING:
     import openai
@@ -66,13 +67,13 @@ def demo(out: Path, speed: float) -> None:
     with pair.running(speed) as both:
         console.print(f"The gateway listens on {both.gateway.url}, the sandbox on {both.sandbox.url}.\n")
         walk = _Walk(both, out, console)
-        rows = walk.rows()
+        rows, told = _priced(console, walk.rows(), both)
         console.print()
         console.print(table(rows))
         _tell_faults(console, rows)
         equal = _tell_books(console, rows, both.sandbox.url)
         console.print(f"{len(walk.kept)} pictures are in {escape(str(out.absolute()))}", soft_wrap=True)
-        failed = not equal or any(row.faults for row in rows)
+        failed = not (told and equal) or any(row.faults for row in rows)
         if failed:
             _tell_logs(console, both)
     if failed:
@@ -95,6 +96,7 @@ class _Walk:
         self._clock = SystemClock()
         self._catalog = catalog.load()
         self._ids: list[str | None] = []
+        self._charged: list[str] = []
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -133,11 +135,16 @@ class _Walk:
         )
 
     def _answered(self, response: httpx2.Response) -> None:
-        self._ids.append(response.headers.get(checks.ID_HEADER))
+        id_ = response.headers.get(checks.ID_HEADER)
+        self._ids.append(id_)
+        found = match(response.request.method, response.request.url.path)
+        if id_ is not None and found is not None and found.route.metered:
+            self._charged.append(id_)
 
     def _taken(self, number: int, step: Step, desk: Desk) -> Row:
         self._stem, self._format = album.stem(number, step.name, step.model), step.want.file_format
         self._ids.clear()
+        self._charged.clear()
         self._began = self._clock.ticks()
         answer, wrong = Answer((), None), []
         try:
@@ -160,6 +167,7 @@ class _Walk:
             answer.tokens,
             seconds,
             tuple(wrong),
+            tuple(self._charged),
         )
 
     def _kept(self, answer: Answer, seconds: float) -> list[Path]:
@@ -179,6 +187,15 @@ class _Walk:
             f"  {path.name:<60} {len(data) / 1e6:>5.2f} MB   after {seconds:>4.1f} s", style=style
         )
         return path
+
+
+def _priced(console: Console, rows: list[Row], both: pair.Pair) -> tuple[list[Row], bool]:
+    """The rows with their cost, and whether it could be had."""
+    try:
+        return ledger.priced(rows, ledger.Office(both.gateway.operators, both.admin_token)), True
+    except httpx2.HTTPError as error:
+        console.print(f"[red]✗ The gateway's ledger cannot be had: {escape(str(error))}")
+        return rows, False
 
 
 def _tell_faults(console: Console, rows: list[Row]) -> None:

@@ -15,6 +15,7 @@ COMMANDS = {
     "sandbox": ("gateway.cli.sandbox", "sandbox"),
     "run": ("gateway.cli.run", "run"),
     "demo": ("gateway.cli.demo", "demo"),
+    "estimate": ("gateway.cli.estimate", "estimate"),
     "usage": ("gateway.cli.usage", "usage"),
     "check-config": ("gateway.cli.check_config", "check_config"),
 }

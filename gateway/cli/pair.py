@@ -7,6 +7,7 @@ Rules of this file:
 - What they need and leave lies in a temporary folder, gone with them.
 """
 
+import secrets
 import signal
 import subprocess
 import sys
@@ -36,6 +37,9 @@ drain_timeout_s = 1
 [ops]
 port = 0
 
+[auth]
+admin_token = "{token}"
+
 [log]
 format = "text"
 """
@@ -43,10 +47,11 @@ format = "text"
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process of ours. `url` is where it listens, without a path."""
+    """A process of ours. `url` is where it listens, `operators` where it listens to operators; without a path."""
 
     name: str
     url: str
+    operators: str
     log: Path
     process: "subprocess.Popen[str]"
 
@@ -67,6 +72,7 @@ class Pair:
 
     sandbox: Child
     gateway: Child
+    admin_token: str
 
     @property
     def base_url(self) -> str:
@@ -89,12 +95,14 @@ def running(speed: float) -> Iterator[Pair]:
         folder = Path(name)
         with _child("sandbox", "--speed", str(speed), folder=folder) as sandbox:
             config = folder / "demo.toml"
-            text = trial.configuration(upstream=trial.sandbox_at(sandbox.url), head=_HEAD)
+            token = secrets.token_hex()
+            head = _HEAD.format(token=token)
+            text = trial.configuration(upstream=trial.sandbox_at(sandbox.url), head=head)
             config.write_text(text, encoding="utf-8")
             with _child("serve", "--config", str(config), folder=folder) as gateway:
                 _ready(gateway, "/readyz")
                 _ready(sandbox, "/_sandbox/invoice")
-                yield Pair(sandbox, gateway)
+                yield Pair(sandbox, gateway, token)
 
 
 @contextmanager
@@ -114,13 +122,14 @@ def _child(command: str, *arguments: str, folder: Path) -> Iterator[Child]:
         ) as process,
     ):
         try:
-            yield Child(command, _address(command, process, log), log, process)
+            url, operators = _addresses(command, process, log)
+            yield Child(command, url, operators, log, process)
         finally:
             _stop(process)
 
 
-def _address(command: str, process: "subprocess.Popen[str]", log: Path) -> str:
-    """The first address on the first line that tells where it listens."""
+def _addresses(command: str, process: "subprocess.Popen[str]", log: Path) -> tuple[str, str]:
+    """The addresses on the first line that tells where it listens: the public one, and that of operators if any."""
     # A process that neither speaks nor ends is ended, and that ends the reading below.
     too_late = threading.Timer(_START_S, process.kill)
     too_late.start()
@@ -128,11 +137,12 @@ def _address(command: str, process: "subprocess.Popen[str]", log: Path) -> str:
         for line in process.stdout or ():
             words = line.split()
             if "listens" in words:
-                return next(word for word in words if word.startswith("http://"))
+                url, *others = (word.rstrip(")") for word in words if word.startswith("http://"))
+                return url, next(iter(others), "")
     finally:
         too_late.cancel()
     process.wait()
-    raise _not_started(Child(command, "", log, process))
+    raise _not_started(Child(command, "", "", log, process))
 
 
 def _ready(child: Child, path: str) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.cli.check_config import check_config
+from gateway.cli.check_config import check_config, summary
+from gateway.cli.configuration import read
 from tests.support.config import PAID, write
 
 GOOD = (
@@ -52,7 +53,6 @@ def test_a_good_configuration_is_summed_up(tmp_path: Path) -> None:
         "tenants    1 team, 1 key",
         "limits     1 on the organisation, 2 on teams, 0 on keys",
         "cache.ttl_s  waits for the cache",
-        "team.limits  waits for limits",
     ]:
         assert line in result.stdout
     assert "sk-" not in result.output
@@ -134,6 +134,29 @@ def test_values_that_look_misspelt_are_asked_about_and_are_no_fault(tmp_path: Pa
     assert "Perhaps misspelt; nothing is wrong if it is meant:" in result.stdout
     assert 'org.allow.qualities: "hihg" is none that we know; did you mean "high"?' in result.stdout
     assert 'did you mean "image_generation"?' in result.stdout
+
+
+def test_models_that_are_gone_or_go_soon_are_warned_of_and_are_no_fault(tmp_path: Path) -> None:
+    """The model of 1970 is gone whatever the day of the test."""
+    (tmp_path / "models.toml").write_text(
+        '[[model]]\nnames = ["old-painter"]\nlike = "gpt-image-1"\nshutdown = 1970-01-02\n'
+    )
+    text = f'{GOOD}[catalog]\npath = "models.toml"\n'.replace(
+        "[org]\n", '[org]\nallow = { models = ["old-painter"] }\n'
+    )
+
+    result = check("--config", str(write(tmp_path, text)))
+
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert "Warning, models that are gone or go within 60 days:\n" in result.stdout
+    assert "  org.allow.models: OpenAI retired 'old-painter' on 1970-01-02; use '" in result.stdout
+
+
+def test_where_no_model_goes_there_is_no_warning(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD)
+
+    assert "Warning" not in summary(read(file), file, now=0)
 
 
 def test_a_good_overlay_is_named(tmp_path: Path) -> None:

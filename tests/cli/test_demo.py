@@ -1,16 +1,20 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from gateway.cli.demo import demo
-from gateway.cli.guide import images, responses
+from gateway.cli.guide import images, ledger, responses
 from gateway.cli.guide.images import generate
 from gateway.cli.guide.step import Answer, Desk, NotPossibleError, Step, Want
+from gateway.cli.guide.table import WIDTH, Row
+from gateway.core.units import NanoUSD
 
 
 def run(*arguments: str) -> Result:
@@ -74,11 +78,42 @@ def test_a_call_that_fails_marks_its_row_and_the_rest_goes_on(
         "1 of 3 worked",
         "✗ wrong (gpt-image-2): 1 images, not 3",
         "✗ impossible (gpt-image-2): it cannot be done",
-        "Table 2 images, 3 512 output image tokens; sandbox's invoice 2 and 3 512: equal.",
+        "2 images, 3 512 output image tokens, $0.10555: equal.",
         "2 pictures are in",
         "`imagegate serve` still runs",
     ]:
         assert line in result.stdout
+
+
+def a_nano_dollar_too_many(rows: list[Row], _: object) -> list[Row]:
+    return [replace(row, cost=NanoUSD(52_776_001)) for row in rows]
+
+
+def no_ledger(rows: list[Row], _: object) -> list[Row]:
+    raise httpx2.ConnectError("nobody is there")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("priced", "line"),
+    [
+        (a_nano_dollar_too_many, "✗ Table: 1 images, 1 756 output image tokens, $0.052776001; sandbox's"),
+        (no_ledger, "✗ The gateway's ledger cannot be had: nobody is there"),
+    ],
+)
+def test_a_ledger_that_differs_from_the_invoice_or_is_not_there_fails_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, priced: object, line: str
+) -> None:
+    made = (Step("right", "gpt-image-2", generate, Want("1024x1024", "medium", "gpt-image-2")),)
+    monkeypatch.setattr(images, "STEPS", made)
+    monkeypatch.setattr(responses, "steps", lambda _: ())
+    monkeypatch.setattr(ledger, "priced", priced)
+
+    result = run("--out", str(tmp_path), "--speed", "0")
+
+    assert result.exit_code == 1
+    assert "1 of 1 worked" in result.stdout
+    assert line in result.stdout
 
 
 @pytest.mark.system
@@ -96,14 +131,15 @@ def test_the_whole_guide_works_through_the_official_sdk(tmp_path: Path) -> None:
     rows = [line.split() for line in ended.stdout.splitlines() if line.startswith(" ✓  ")]
     assert [row[1] for row in rows] == [f"{number:02}" for number in range(1, 20)]
     said = {row[1]: " ".join(row[2:-2]) for row in rows}
-    assert said["05"] == "n = 2 gpt-image-2 2 – 316"
-    assert said["09"] == "variation dall-e-2 1 – per image"
-    assert said["11"] == "generate, streamed gpt-image-1 1 2 472"
-    assert said["16"] == "Responses, streamed gpt-5 1 2 1 768"
+    assert said["05"] == "n = 2 gpt-image-2 2 – 316 0.00960"
+    assert said["09"] == "variation dall-e-2 1 – per image 0.01800"
+    assert said["11"] == "generate, streamed gpt-image-1 1 2 472 0.01900"
+    assert said["16"] == "Responses, streamed gpt-5 1 2 1 768 0.07299"
     assert (
-        "✓ Table 20 images, 17 828 output image tokens; sandbox's invoice 20 and 17 828: equal."
+        "✓ Table and sandbox's invoice: 20 images, 17 828 output image tokens, $0.84283675: equal."
         in ended.stdout
     )
+    assert max(map(len, ended.stdout.partition("  call  ")[2].partition("✓ Table")[0].splitlines())) <= WIDTH
 
     files = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert files[0] == "01-generate-gpt-image-2.png"

@@ -27,6 +27,10 @@ def test_both_are_ready_inside_and_gone_afterwards(monkeypatch: pytest.MonkeyPat
         )
         assert "gpt-image-2" in answer.text
         assert "`imagegate serve` still runs; it" in both.gateway.last_words()
+        assert httpx2.get(f"{both.gateway.operators}/admin/ledger", trust_env=False).status_code == 401
+        token = {"authorization": f"Bearer {both.admin_token}"}
+        records = httpx2.get(f"{both.gateway.operators}/admin/ledger", headers=token, trust_env=False)
+        assert records.json()["data"] == []
 
     assert not reachable(both.gateway.url)
     assert not reachable(both.sandbox.url)

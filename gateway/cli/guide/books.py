@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import httpx2
 
-from gateway.cli.guide.table import Row, grouped, total_tokens
+from gateway.cli.guide.table import Row, grouped, total_cost, total_tokens
 from gateway.core.units import NanoUSD, usd_text
 
 
@@ -37,16 +37,17 @@ def of(sandbox: str) -> Invoice:
 
 
 def compared(rows: Sequence[Row], invoice: Invoice) -> tuple[bool, str]:
-    """Whether table and invoice name the same numbers of pictures and of output image tokens, and a line that says so."""
-    images, tokens = sum(row.images for row in rows), total_tokens(rows)
-    agrees = (images, tokens) == (invoice.images, invoice.tokens)
-    verdict = "equal" if agrees else "NOT EQUAL"
-    return agrees, (
-        f"Table {images} images, {grouped(tokens)} output image tokens; sandbox's invoice {invoice.images} and "
-        f"{grouped(invoice.tokens)}: {verdict}."
-    )
+    """Whether table and invoice have the same pictures, output image tokens and nano-dollars, and a line that says so."""
+    ours = Invoice(sum(row.images for row in rows), total_tokens(rows), total_cost(rows))
+    if ours == invoice:
+        return True, f"Table and sandbox's invoice: {_words(ours)}: equal."
+    return False, f"Table: {_words(ours)}; sandbox's invoice: {_words(invoice)}: NOT EQUAL."
 
 
 def price(invoice: Invoice) -> str:
     """What all of it would have cost."""
     return f"At OpenAI's prices this would have cost ${usd_text(invoice.cost)}; here it was free."
+
+
+def _words(sums: Invoice) -> str:
+    return f"{sums.images} images, {grouped(sums.tokens)} output image tokens, ${usd_text(sums.cost)}"

@@ -8,8 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from gateway.core.units import NanoUSD
+
 # Wide enough for the table and for a file's name and time, narrow enough for half a screen.
 WIDTH: Final = 100
+_NANOS_SHOWN: Final = 10_000
+_SHOWN_PER_USD: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,8 @@ class Row:
     Args:
         tokens: output image tokens; None where the model is billed by picture, or no answer came.
         seconds: from the call to its last byte.
+        ids: of its answers that can have cost something, as the ledger names them.
+        cost: as the gateway's ledger has it; None: not known.
         faults: what was wrong with it, one sentence each; nothing if it worked.
     """
 
@@ -30,6 +36,8 @@ class Row:
     tokens: int | None
     seconds: float
     faults: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    cost: NanoUSD | None = None
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -45,7 +53,8 @@ def table(rows: Sequence[Row]) -> Table:
     for title, total in (
         ("images", str(sum(row.images for row in rows))),
         ("partials", str(sum(row.partials for row in rows))),
-        ("output image tokens", grouped(total_tokens(rows))),
+        ("output image\ntokens", grouped(total_tokens(rows))),
+        ("cost $", _dollars(total_cost(rows))),
         ("time", _time(sum(row.seconds for row in rows))),
     ):
         found.add_column(title, footer=total, justify="right", no_wrap=True)
@@ -58,6 +67,7 @@ def table(rows: Sequence[Row]) -> Table:
             str(row.images),
             str(row.partials) if row.partials else Text("–", "dim"),
             _tokens(row),
+            Text("–", "dim") if row.cost is None else _dollars(row.cost),
             _time(row.seconds),
         )
     return found
@@ -66,6 +76,11 @@ def table(rows: Sequence[Row]) -> Table:
 def total_tokens(rows: Sequence[Row]) -> int:
     """Output image tokens of all calls."""
     return sum(row.tokens or 0 for row in rows)
+
+
+def total_cost(rows: Sequence[Row]) -> NanoUSD:
+    """What all calls cost whose cost is known."""
+    return NanoUSD(sum(row.cost or 0 for row in rows))
 
 
 def grouped(number: int) -> str:
@@ -77,6 +92,12 @@ def _tokens(row: Row) -> str | Text:
     if row.tokens is not None:
         return grouped(row.tokens)
     return Text("–" if row.faults else "per image", "dim")
+
+
+def _dollars(cost: NanoUSD) -> str:
+    """To a thousandth of a cent, a half upwards: enough for people. What has to be equal is compared in nano-dollars."""
+    thousandths = (cost + _NANOS_SHOWN // 2) // _NANOS_SHOWN
+    return f"{thousandths // _SHOWN_PER_USD}.{thousandths % _SHOWN_PER_USD:05d}"
 
 
 def _time(seconds: float) -> str:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import httpx2
 
 from gateway.cli.guide import books
@@ -6,21 +8,32 @@ from gateway.cli.guide.table import Row
 from gateway.core.units import NanoUSD
 from tests.support.sandbox import sandbox
 
-ROWS = [Row("a", "gpt-image-1", 1, 2, 472, 1.0), Row("b", "dall-e-2", 1, 0, None, 1.0)]
+ROWS = [
+    Row("a", "gpt-image-1", 1, 2, 472, 1.0, cost=NanoUSD(18_950_000)),
+    Row("b", "dall-e-2", 1, 0, None, 1.0, cost=NanoUSD(20_000_000)),
+]
+COST = NanoUSD(38_950_000)
 
 
 def test_equal_books_say_so() -> None:
-    assert books.compared(ROWS, Invoice(2, 472, NanoUSD(1))) == (
+    assert books.compared(ROWS, Invoice(2, 472, COST)) == (
         True,
-        "Table 2 images, 472 output image tokens; sandbox's invoice 2 and 472: equal.",
+        "Table and sandbox's invoice: 2 images, 472 output image tokens, $0.03895: equal.",
     )
 
 
-def test_a_token_or_a_picture_too_few_is_not_equal() -> None:
-    for invoice in (Invoice(2, 471, NanoUSD(1)), Invoice(3, 472, NanoUSD(1))):
+def test_a_picture_a_token_or_a_nano_dollar_too_many_is_not_equal() -> None:
+    for invoice in (Invoice(3, 472, COST), Invoice(2, 473, COST), Invoice(2, 472, NanoUSD(COST + 1))):
         equal, sentence = books.compared(ROWS, invoice)
         assert not equal
+        assert sentence.startswith("Table: 2 images, 472 output image tokens, $0.03895; sandbox's invoice: ")
         assert sentence.endswith("NOT EQUAL.")
+
+
+def test_a_call_whose_cost_is_not_known_is_not_equal() -> None:
+    unknown = [replace(row, cost=None) for row in ROWS]
+
+    assert not books.compared(unknown, Invoice(2, 472, COST))[0]
 
 
 def test_the_price_is_told_in_dollars() -> None:

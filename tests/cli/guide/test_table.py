@@ -2,12 +2,13 @@ import io
 
 from rich.console import Console
 
-from gateway.cli.guide.table import WIDTH, Row, grouped, table, total_tokens
+from gateway.cli.guide.table import WIDTH, Row, grouped, table, total_cost, total_tokens
+from gateway.core.units import NanoUSD
 
 ROWS = [
-    Row("generate", "gpt-image-2", 1, 0, 1756, 1.44),
-    Row("Responses, input by data URL", "gpt-5", 1, 2, 984, 0.5),
-    Row("variation", "dall-e-2", 1, 0, None, 0.1),
+    Row("generate", "gpt-image-2", 1, 0, 1756, 1.44, cost=NanoUSD(52_775_000)),
+    Row("Responses, input by data URL", "gpt-5", 1, 2, 984, 0.5, cost=NanoUSD(12_000_000_000)),
+    Row("variation", "dall-e-2", 1, 0, None, 0.1, cost=NanoUSD(18_004_999)),
     Row("edit, [mask]", "gpt-image-1", 0, 0, None, 0.2, ("APIConnectionError: Connection error.",)),
 ]
 
@@ -23,23 +24,41 @@ def row_of(words: str) -> list[str]:
 
 
 def test_a_call_has_its_row() -> None:
-    assert row_of("generate") == ["✓", "01", "generate", "gpt-image-2", "1", "–", "1", "756", "1.4", "s"]
+    assert row_of("generate") == [
+        "✓",
+        "01",
+        "generate",
+        "gpt-image-2",
+        "1",
+        "–",
+        "1",
+        "756",
+        "0.05278",
+        "1.4",
+        "s",
+    ]
+
+
+def test_a_cost_is_shown_to_a_thousandth_of_a_cent() -> None:
+    assert row_of("data URL")[-3] == "12.00000"
+    assert row_of("variation")[-3] == "0.01800"
 
 
 def test_a_model_billed_by_picture_has_no_tokens() -> None:
-    assert row_of("variation")[5:-2] == ["–", "per", "image"]
+    assert row_of("variation")[5:-3] == ["–", "per", "image"]
 
 
-def test_a_failed_call_is_marked_and_names_no_tokens() -> None:
+def test_a_failed_call_is_marked_and_names_no_tokens_and_no_cost() -> None:
     row = row_of("edit, [mask]")
 
     assert row[0] == "✗"
-    assert row[-3] == "–"
+    assert row[-4:-2] == ["–", "–"]
 
 
 def test_the_last_line_has_the_totals() -> None:
-    assert row_of("worked") == ["3", "of", "4", "worked", "3", "2", "2", "740", "2.2", "s"]
+    assert row_of("worked") == ["3", "of", "4", "worked", "3", "2", "2", "740", "12.07078", "2.2", "s"]
     assert total_tokens(ROWS) == 2740
+    assert total_cost(ROWS) == 12_070_779_999
 
 
 def test_it_fits_a_terminal_of_100_columns() -> None:
