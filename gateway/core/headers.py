@@ -9,6 +9,7 @@ Down by deny-list: the client sees what the upstream said, but for what concerns
 from collections.abc import Iterable
 
 from gateway.core.errors import Code, Refusal, Refused
+from gateway.core.units import NanoUSD, usd_text
 
 Header = tuple[bytes, bytes]
 """Name in lower case, value."""
@@ -86,6 +87,12 @@ def first(headers: Iterable[Header], name: bytes) -> bytes | None:
     return next((value for known, value in headers if known == name), None)
 
 
+def joined(headers: Iterable[Header], name: bytes) -> bytes | None:
+    """The value of a list field, its lines as one (RFC 9110 §5.3); None if it is absent."""
+    values = [value for known, value in headers if known == name]
+    return b",".join(values) if values else None
+
+
 def is_event_stream(headers: Iterable[Header]) -> bool:
     """Whether an answer is a stream of events: its Content-Type says so, whatever was asked."""
     kind = first(headers, b"content-type") or b""
@@ -135,3 +142,11 @@ def server_timing(gateway_s: float, upstream_s: float | None) -> Header:
     if upstream_s is not None:
         value += f", upstream;dur={upstream_s * 1000:.1f}"
     return (b"server-timing", value.encode("ascii"))
+
+
+def cost(cost_nusd: NanoUSD, output_image_tokens: int) -> tuple[Header, ...]:
+    """What an answer cost, in plain decimals: USD, and output image tokens with the surcharge for partial images."""
+    return (
+        (b"x-imagegate-cost-usd", usd_text(cost_nusd).encode("ascii")),
+        (b"x-imagegate-output-image-tokens", str(output_image_tokens).encode("ascii")),
+    )

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.core.call import Call
 from gateway.core.record import CacheUse, Line, Outcome, Record, Role, TokensFrom
 from gateway.core.units import NanoUSD, usd_text
 
@@ -299,33 +300,52 @@ class OpenCall:
     """
 
     record: Record
-    """As far as it is known; `reserved_nusd` is what it may come to."""
+    """As it would be if the call were lost now: `core.settle.lost` of its estimate is in it."""
     dispatched: bool = False
     """Whether the request may have gone up: from then on it costs something."""
     deadline: float | None = None
     """Epoch seconds after which it counts as lost, whoever looks after it."""
     worker: str | None = None
     """Who looks after it; filled in by the ledger."""
+    call: Call | None = None
+    """What was asked, of one in the background (`core.remembered`), so that whoever sees its end can settle it."""
 
 
 def lost(call: OpenCall, now: float) -> Record:
     """
     The record of a call that nobody can settle any more.
 
-    It is charged as reserved if it may have reached the upstream, which most likely did the work, else not at all.
+    It is charged as it was noted if it may have reached the upstream, which most likely did the work, else not at all.
     """
     known = call.record
-    cost = known.reserved_nusd if call.dispatched else NanoUSD(0)
-    role = Role.MAIN if (known.route or "").startswith("responses") else Role.IMAGE
-    lines = (Line(model=known.model or "", role=role, cost_nusd=cost),) if cost else ()
+    over = replace(known, outcome=Outcome.LOST, duration_ms=max(0.0, round((now - known.at) * 1000, 3)))
+    if not call.dispatched:
+        return _emptied(over)
+    return over if known.lines or not known.reserved_nusd else _in_one_line(over)
+
+
+def _emptied(record: Record) -> Record:
     return replace(
-        known,
-        outcome=Outcome.LOST,
-        cost_nusd=cost,
-        lines=lines,
-        tokens_from=TokensFrom.ESTIMATED if call.dispatched else TokensFrom.NONE,
-        duration_ms=max(0.0, round((now - known.at) * 1000, 3)),
+        record,
+        lines=(),
+        cost_nusd=NanoUSD(0),
+        tokens_from=TokensFrom.NONE,
+        priced_as=None,
+        input_text_tokens=0,
+        input_image_tokens=0,
+        cached_input_tokens=0,
+        output_image_tokens=0,
+        partial_image_tokens=0,
+        output_text_tokens=0,
     )
+
+
+def _in_one_line(record: Record) -> Record:
+    """Charged as reserved; an older version, which may still run beside this one, noted no more than that."""
+    role = Role.MAIN if (record.route or "").startswith("responses") else Role.IMAGE
+    cost = record.reserved_nusd
+    line = Line(model=record.model or "", role=role, cost_nusd=cost)
+    return replace(record, lines=(line,), cost_nusd=cost, tokens_from=TokensFrom.ESTIMATED)
 
 
 # A record as plain values, for stores

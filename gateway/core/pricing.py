@@ -23,6 +23,7 @@ from gateway.core.catalog import (
     price_of,
 )
 from gateway.core.errors import Code, Refusal, quoted
+from gateway.core.names import plain
 from gateway.core.record import Line, Role
 from gateway.core.units import NanoUSD, PicoUSD, rounded_up
 from gateway.core.usage import MOST_NAME
@@ -209,7 +210,7 @@ def lines_of(uses: Sequence[Use], at_s: float) -> tuple[tuple[Line, ...], NanoUS
         so_far = rounded_up([PicoUSD(exact)])
         lines.append(
             Line(
-                model=use.name,
+                model=plain(use.name),
                 role=use.role,
                 input_text=use.input_text,
                 input_image=use.input_image,

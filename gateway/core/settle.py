@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from gateway.core.call import Call
 from gateway.core.catalog import Catalog
 from gateway.core.estimate import Estimate, calls_reserved, pictures_asked
+from gateway.core.names import plain
 from gateway.core.observation import End, Ending, Observation
 from gateway.core.pricing import AccountingRules, Use, lines_of, settled_author, tier_of
 from gateway.core.record import Line, Outcome, Record, Role, TokensFrom
@@ -30,6 +31,7 @@ from gateway.core.settle_images import (
     interrupted,
     unknown,
 )
+from gateway.core.tokens import PARTIAL_IMAGE_TOKENS
 from gateway.core.units import NanoUSD, PicoUSD
 from gateway.core.usage import TextUsage
 
@@ -87,9 +89,13 @@ class Settlement:
             tokens_from=self.tokens_from,
             priced_as=self.priced_as,
             images=self.images,
-            size=self.size or record.size,
-            quality=self.quality or record.quality,
-            partial_images_requested=self.partial_images_requested,
+            size=plain(self.size) or record.size,
+            quality=plain(self.quality) or record.quality,
+            partial_images_requested=(
+                record.partial_images_requested
+                if self.partial_images_requested is None
+                else self.partial_images_requested
+            ),
             partial_images_delivered=self.partial_images_delivered,
             input_text_tokens=sum(line.input_text for line in self.lines),
             input_image_tokens=sum(line.input_image for line in self.lines),
@@ -97,7 +103,7 @@ class Settlement:
             output_image_tokens=self.output_image_tokens,
             partial_image_tokens=self.partial_image_tokens,
             output_text_tokens=sum(line.output_text for line in self.lines),
-            tool_model=self.tool_model or record.tool_model,
+            tool_model=plain(self.tool_model) or record.tool_model,
             response_id=self.response_id or record.response_id,
         )
 
@@ -110,6 +116,7 @@ def settle(
     rules: AccountingRules,
     *,
     at_s: float,
+    watched: bool = True,
 ) -> Settlement:
     """
     What the call cost. It never raises: a settlement that can fail is money forgotten.
@@ -121,11 +128,22 @@ def settle(
         catalog: prices and rules.
         rules: the operator's.
         at_s: when the call came, epoch seconds: prices have dates.
+        watched: whether the answer was seen from its beginning. The end of a response in the background can be seen by
+            itself: then nobody knows which partial images were delivered before.
     """
     if not call.match.route.metered:
         return Settlement(outcome=seen.outcome, code=seen.code)
     drawing = drawing_of(seen, call, reserved, catalog, rules)
-    parts = list(_parts(seen, drawing))
+    supposed = seen if watched else _with_unseen(seen, drawing)
+    parts = list(_parts(supposed, drawing))
+    if supposed is not seen and _is_told(seen) and not any(part.surcharge_added for part in parts):
+        # Its report has them, however many there were.
+        parts = list(_parts(seen, drawing))
+    elif supposed is not seen:
+        most = PARTIAL_IMAGE_TOKENS * drawing.delivered(seen.images)
+        parts = [
+            replace(part, source=TokensFrom.ESTIMATED, surcharge=min(part.surcharge, most)) for part in parts
+        ]
     lines, cost_nusd = lines_of([part.use for part in parts], at_s)
     counted = [part for part in parts if not part.use.is_empty]
     looks = sorted(seen.images, key=lambda image: not image.finished)
@@ -153,14 +171,50 @@ def settle(
 def lost(reserved: Estimate, *, at_s: float) -> Settlement:
     """A call whose process died, or whose hold ran out: it is charged what was reserved, until something better is known."""
     lines, cost_nusd = lines_of(reserved.uses, at_s)
-    return Settlement(
+    plain = Settlement(
         lines=lines,
-        # The estimate assumes the dearest tier and a written cache; its lines do not show that.
-        cost_nusd=max(cost_nusd, reserved.cost_nusd),
+        cost_nusd=cost_nusd,
         tokens_from=TokensFrom.ESTIMATED if lines else TokensFrom.NONE,
         priced_as=reserved.priced_as,
         charged_images=reserved.images,
         outcome=Outcome.LOST,
+    )
+    # The estimate assumes the dearest tier and a written cache of the models that write, which come last.
+    return raised(plain, reserved.cost_nusd)
+
+
+def raised(settled: Settlement, to: NanoUSD, model: str = "") -> Settlement:
+    """
+    A settlement that comes to this at least. Its last line takes what is missing, without tokens for it.
+
+    Args:
+        settled: as it is.
+        to: what it has to come to.
+        model: of the line, where there is none.
+    """
+    missing = to - settled.cost_nusd
+    if missing <= 0:
+        return settled
+    *others, last = settled.lines or (Line(model=model, role=Role.MAIN),)
+    dearer = replace(last, cost_nusd=NanoUSD(last.cost_nusd + missing))
+    return replace(settled, lines=(*others, dearer), cost_nusd=to, tokens_from=TokensFrom.ESTIMATED)
+
+
+def _with_unseen(seen: Observation, drawing: Drawing) -> Observation:
+    """The answer as if all partial images had been delivered that can have been; itself where there were none."""
+    if not drawing.call.stream:
+        return seen
+    each = drawing.partials_each
+    images = tuple(replace(image, partials=max(image.partials, each)) for image in seen.images)
+    return seen if images == seen.images else replace(seen, images=images)
+
+
+def _is_told(seen: Observation) -> bool:
+    """Whether the answer reports its pictures; a zero beside a picture is no report."""
+    said = seen.image_usage
+    left_out = said is not None and said.is_zero and bool(seen.finished)
+    return (
+        said is not None and not left_out and not (said.output_tokens is None and said.output_image is None)
     )
 
 

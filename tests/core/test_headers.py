@@ -2,6 +2,7 @@ import pytest
 
 from gateway.core import headers
 from gateway.core.errors import Code, Refused
+from gateway.core.units import NanoUSD
 
 
 def test_only_what_the_upstream_needs_goes_up() -> None:
@@ -115,3 +116,17 @@ def test_the_key_is_a_bearer_token_or_an_api_key(sent: list[headers.Header], sec
 def test_server_timing_is_in_milliseconds() -> None:
     assert headers.server_timing(0.0012, 2.5) == (b"server-timing", b"gateway;dur=1.2, upstream;dur=2500.0")
     assert headers.server_timing(0.001, None) == (b"server-timing", b"gateway;dur=1.0")
+
+
+def test_a_list_field_in_several_lines_is_one_list() -> None:
+    sent = [(b"x-list", b"a=1"), (b"accept", b"x"), (b"x-list", b"b=2, c=3")]
+    assert headers.joined(sent, b"x-list") == b"a=1,b=2, c=3"
+    assert headers.joined(sent, b"x-other") is None
+
+
+def test_a_cost_is_told_in_plain_decimals() -> None:
+    assert headers.cost(NanoUSD(10_930_000), 272) == (
+        (b"x-imagegate-cost-usd", b"0.01093"),
+        (b"x-imagegate-output-image-tokens", b"272"),
+    )
+    assert headers.cost(NanoUSD(1), 0)[0] == (b"x-imagegate-cost-usd", b"0.000000001")

@@ -1,6 +1,7 @@
 """Filters, cursors, groups and sums; which record stands."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ from gateway.core.ledger import (
 )
 from gateway.core.record import CacheUse, Outcome, Record, TokensFrom
 from gateway.core.units import NanoUSD
-from tests.support.ledger import NOON, record, records
+from tests.support.ledger import NOON, noted, record, records
 
 DAYS = (Day("2027-01-14", NOON - 86_400, NOON), Day("2027-01-15", NOON, NOON + 86_400))
 
@@ -188,8 +189,16 @@ def test_only_the_truth_replaces_a_loss() -> None:
     assert (late.record.cost_nusd, late.before) == (5, loss)
 
 
-def test_a_loss_is_charged_as_reserved_in_one_line() -> None:
-    found = lost(OpenCall(record=record(1, route="responses.create"), dispatched=True), NOON + 61)
+def test_a_loss_is_what_was_noted_of_the_call() -> None:
+    known = noted(1, partial_images_requested=2)
+    found = lost(OpenCall(record=known, dispatched=True), NOON + 61)
+    assert found == replace(known, outcome=Outcome.LOST, duration_ms=60_000)
+    assert (found.cost_nusd, found.output_image_tokens) == (found.reserved_nusd, 660)
+
+
+def test_what_an_older_version_noted_is_charged_as_reserved_in_one_line() -> None:
+    known = noted(1, route="responses.create", lines=(), cost_nusd=NanoUSD(0), tokens_from=TokensFrom.NONE)
+    found = lost(OpenCall(record=known, dispatched=True), NOON + 61)
     assert (found.outcome, found.tokens_from, found.cost_nusd) == (
         Outcome.LOST,
         TokensFrom.ESTIMATED,
@@ -202,5 +211,15 @@ def test_a_loss_is_charged_as_reserved_in_one_line() -> None:
 
 
 def test_a_loss_that_was_never_sent_costs_nothing() -> None:
-    found = lost(OpenCall(record=record(1)), NOON)
+    known = noted(1, priced_as="gpt-image-1", cached_input_tokens=5, partial_images_requested=2)
+    found = lost(OpenCall(record=known), NOON)
     assert (found.cost_nusd, found.tokens_from, found.lines, found.duration_ms) == (0, TokensFrom.NONE, (), 0)
+    assert [name for name, value in found.told().items() if "tokens" in name and value] == ["tokens_from"]
+    assert (found.priced_as, found.partial_images_requested) == (None, 2)
+    assert found.reserved_nusd == record().reserved_nusd
+
+
+def test_nothing_reserved_is_nothing_lost() -> None:
+    free = noted(1, lines=(), cost_nusd=NanoUSD(0), reserved_nusd=NanoUSD(0), tokens_from=TokensFrom.NONE)
+    found = lost(OpenCall(record=free, dispatched=True), NOON)
+    assert (found.cost_nusd, found.lines, found.tokens_from) == (0, (), TokensFrom.NONE)

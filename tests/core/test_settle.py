@@ -1,13 +1,18 @@
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.call import Call
+from gateway.core.estimate import Estimate
 from gateway.core.observation import Ending, unanswered
 from gateway.core.pricing import AccountingRules
 from gateway.core.record import Outcome, Record, Role, TokensFrom
 from gateway.core.routes import match
-from gateway.core.settle import Settlement, lost
+from gateway.core.settle import Settlement, lost, raised, settle
+from gateway.core.units import NanoUSD
 from tests.support.replies import (
     AT_S,
     B64,
@@ -16,6 +21,7 @@ from tests.support.replies import (
     GENERATIONS,
     LOOK,
     LOW,
+    RULES,
     call_of,
     drawing,
     event,
@@ -199,8 +205,65 @@ class TestUnknownEnd:
 
     def test_a_hold_that_ran_out_costs_what_was_reserved(self) -> None:
         held = reserved(drawing(2))
-        assert lost(held, at_s=AT_S).cost_nusd == held.cost_nusd
-        assert lost(held, at_s=AT_S).outcome is Outcome.LOST
+        found = lost(held, at_s=AT_S)
+        assert (found.cost_nusd, found.outcome) == (held.cost_nusd, Outcome.LOST)
+        assert (found.output_image_tokens, found.tokens) == (held.image_tokens, held.tokens)
+        assert tokens(found) == (472, 0, TokensFrom.ESTIMATED)
+
+    def test_the_tier_and_the_cache_that_were_reserved_for_are_on_the_last_line(self) -> None:
+        found = lost(reserved(drawing(service_tier="priority")), at_s=AT_S)
+        image, main = found.lines
+        assert (image.role, image.cost_nusd) == (Role.IMAGE, image.input_text * 5_000 + 272 * 40_000)
+        assert main.cost_nusd == found.cost_nusd - image.cost_nusd
+        # gpt-5 in the priority tier: twice $1.25, a quarter more for the cache, and twice $10 per million.
+        assert main.cost_nusd == main.input_text * 3_125 + main.output_text * 20_000
+
+    def test_nothing_reserved_is_nothing_lost(self) -> None:
+        assert lost(Estimate(), at_s=AT_S) == Settlement(outcome=Outcome.LOST)
+
+
+class TestAnEndSeenByItself:
+    """The end of a response in the background: who asks for it later has not seen the partial images go by."""
+
+    CALL = drawing(2, background=True)
+
+    def settled(self, shown: dict[str, Any], call: Call = CALL, *, watched: bool = False) -> Settlement:
+        seen = observed(json.dumps(shown).encode())
+        return settle(seen, call, reserved(call), CATALOG, RULES, at_s=AT_S, watched=watched)
+
+    def test_a_report_stands(self) -> None:
+        found = self.settled(response([item(1)], drawn=usage(372)))
+        assert tokens(found) == (372, 100, TokensFrom.REPORTED)
+        assert found == self.settled(response([item(1)], drawn=usage(372)), watched=True)
+
+    @pytest.mark.parametrize("drawn", [None, usage(0, text=0), {"input_tokens": 14}])
+    def test_without_one_the_partial_images_asked_for_are_charged_and_not_called_seen(
+        self, drawn: object
+    ) -> None:
+        shown = response([item(1), item(2)], drawn=drawn)
+        found = self.settled(shown)
+        assert tokens(found) == (2 * 472, 0, TokensFrom.ESTIMATED)
+        assert (found.partial_images_delivered, found.images) == (0, 2)
+        assert tokens(self.settled(shown, watched=True)) == (2 * 272, 0, TokensFrom.COMPUTED)
+
+    def test_what_was_not_streamed_had_none(self) -> None:
+        found = self.settled(response([item(1)]), drawing(2, stream=False, background=True))
+        assert tokens(found) == (272, 0, TokensFrom.COMPUTED)
+
+    def test_a_report_of_zero_beside_no_picture_stands(self) -> None:
+        told = item(1, status="failed", result=None)
+        found = self.settled(response([told], drawn=usage(0, text=0)))
+        assert (found.output_image_tokens, found.tokens_from) == (0, TokensFrom.REPORTED)
+
+
+def test_a_settlement_is_raised_on_its_last_line_and_never_lowered() -> None:
+    plain = settled(observed(images_body(usage(272))), generation())
+    dearer = raised(plain, NanoUSD(plain.cost_nusd + 5))
+    assert dearer.cost_nusd == plain.cost_nusd + 5 == sum(line.cost_nusd for line in dearer.lines)
+    assert (dearer.tokens, dearer.tokens_from) == (plain.tokens, TokensFrom.ESTIMATED)
+    assert raised(plain, plain.cost_nusd) is plain
+    (line,) = raised(Settlement(), NanoUSD(7), "gpt-5").lines
+    assert (line.model, line.role, line.cost_nusd) == ("gpt-5", Role.MAIN, 7)
 
 
 class TestRefusals:
@@ -277,6 +340,40 @@ def test_a_settlement_fills_the_record() -> None:
     assert (found.output_image_tokens, found.partial_image_tokens) == (472, 200)
     assert found.cost_nusd == 14 * 5_000 + 472 * 40_000 == sum(line.cost_nusd for line in found.lines)
     assert (found.input_text_tokens, found.tokens_from) == (14, TokensFrom.REPORTED)
+
+
+def test_a_settlement_that_knows_nothing_of_partial_images_leaves_what_was_asked() -> None:
+    record = Record(
+        id="igr_1",
+        at=1.0,
+        method="POST",
+        outcome=Outcome.FAILED,
+        duration_ms=1.0,
+        partial_images_requested=2,
+    )
+    found = lost(reserved(generation(2)), at_s=AT_S).into(record)
+    assert (found.partial_images_requested, found.partial_images_delivered, found.images) == (2, 0, 0)
+    assert (found.output_image_tokens, found.partial_image_tokens) == (472, 0)
+
+
+@given(
+    model=st.sampled_from(["gpt-5", "gpt-5.4", "gpt-4.1", "gpt-99"]),
+    tier=st.sampled_from([None, "auto", "flex", "batch", "priority", "fast"]),
+    calls=st.none() | st.integers(0, 5),
+    words=st.integers(0, 10_000),
+    svg=st.booleans(),
+    asked=st.integers(0, 3),
+)
+def test_the_lines_of_a_loss_come_to_the_reservation(
+    *, model: str, tier: str | None, calls: int | None, words: int, svg: bool, asked: int
+) -> None:
+    call = drawing(asked, model=model, service_tier=tier, max_tool_calls=calls, input="ü" * words)
+    fields: dict[str, Any] = {"output_format": "svg", "svg": {"model": model}} if svg else {}
+    picture = generation(n=3, **fields)
+    for held in (reserved(call), reserved(picture)):
+        found = lost(held, at_s=AT_S)
+        assert sum(line.cost_nusd for line in found.lines) == found.cost_nusd == held.cost_nusd
+        assert (found.tokens, found.output_image_tokens) == (held.tokens, held.image_tokens)
 
 
 SIZES = ["1024x1024", "1024x1536", "1536x1024"]
