@@ -6,9 +6,9 @@ Three sources, from which the rest follows:
     Refused                  the client's doing: a decision of ours, with an OpenAI error body
     UpstreamFailed           the upstream's doing
     ├─ UNREACHABLE           502   no connection, or none that lasted until an answer began
-    ├─ TIMED_OUT             504   a phase took longer than its limit
+    ├─ TIMED_OUT             504   a phase took longer than its limit; within the body as below
     ├─ SATURATED             503   every connection of the pool is in use
-    └─ BROKEN_OFF            –     the answer had begun: nothing can be said any more, the connection is cut
+    └─ BROKEN_OFF            502   the answer had begun; once its head is out, the connection is cut instead
     anything else            ours: 500 internal_error, and a bug
 
 An error that the upstream itself answers is a reply, not a failure: it passes through untouched.
@@ -27,12 +27,15 @@ class Code(Enum):
     INVALID_API_KEY = ("invalid_api_key", 401, "invalid_request_error", False)
     NOT_ALLOWED = ("not_allowed", 403, "permission_error", False)
     UNKNOWN_URL = ("unknown_url", 404, "invalid_request_error", False)
+    NOT_FOUND = ("not_found", 404, "invalid_request_error", False)
     INVALID_JSON = ("invalid_json", 400, "invalid_request_error", False)
     INVALID_MULTIPART = ("invalid_multipart", 400, "invalid_request_error", False)
     INVALID_TYPE = ("invalid_type", 400, "invalid_request_error", False)
     DUPLICATE_FIELD = ("duplicate_field", 400, "invalid_request_error", False)
     INVALID_HEADER = ("invalid_header", 400, "invalid_request_error", False)
     INVALID_HOST = ("invalid_host", 400, "invalid_request_error", False)
+    RATE_LIMIT_EXCEEDED = ("rate_limit_exceeded", 429, "rate_limit_error", True)
+    INSUFFICIENT_QUOTA = ("insufficient_quota", 429, "insufficient_quota", False)
     REQUEST_TIMEOUT = ("request_timeout", 408, "invalid_request_error", True)
     UNSUPPORTED_CONTENT_ENCODING = ("unsupported_content_encoding", 415, "invalid_request_error", False)
     HEADERS_TOO_LARGE = ("headers_too_large", 431, "invalid_request_error", False)
@@ -62,7 +65,9 @@ class Refusal:
     """The request field at fault."""
     retry: bool | None = None
     """Whether trying again can help; None: as the code says."""
-    retry_after_s: int | None = None
+    retry_after_ms: int | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What else the answer says, names in lower case."""
 
     @property
     def should_retry(self) -> bool:
@@ -123,7 +128,7 @@ class UpstreamFailed(Exception):  # noqa: N818 - likewise
                     "The gateway has no free connection to the upstream (upstream.max_connections). "
                     "Please try again in a moment."
                 )
-                return Refusal(Code.OVERLOADED, message, retry_after_s=1)
+                return Refusal(Code.OVERLOADED, message, retry_after_ms=1000)
             case Failure.TIMED_OUT:
                 message = f"The upstream did not answer in time (phase: {self.phase})."
                 return Refusal(Code.UPSTREAM_TIMEOUT, self._advise(message), retry=not self.sent)

@@ -8,6 +8,8 @@ together, and the narrowest wins.
 import hashlib
 from dataclasses import dataclass, field
 
+from gateway.core.limits import Limit
+
 DEFAULT_TOOLS = ("image_generation", "function", "custom")
 """Tools that cost nothing beyond the tokens we meter. Others are hosted by OpenAI, billed apart, and need listing."""
 
@@ -36,6 +38,8 @@ class Scope:
     """`org`, `team` or `key`."""
     id: str
     allow: Allow = field(default_factory=Allow)
+    limits: tuple[Limit, ...] = ()
+    """As configured; others may have been set while running."""
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.id}'"

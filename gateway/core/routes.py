@@ -44,6 +44,11 @@ class Route:
     metered: bool = False
     """A call that can cost money: its body is read strictly."""
 
+    @property
+    def counted(self) -> bool:
+        """Whether a call counts as a request where requests are limited: every POST to images and responses."""
+        return self.method == "POST" and self.name.startswith(("images.", "responses."))
+
 
 @dataclass(frozen=True, slots=True)
 class Match:

@@ -39,7 +39,7 @@ class Gate:
             message = (
                 f"The gateway has {self._most} requests under way (server.max_concurrent). Please try again."
             )
-            raise Refused(Refusal(Code.OVERLOADED, message, retry_after_s=1))
+            raise Refused(Refusal(Code.OVERLOADED, message, retry_after_ms=1000))
         self.inside += 1
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,8 @@
 """
 How a request ends that does not end well: what the client is told, or that its connection is cut.
 
-Before the head of an answer is out there is an error in OpenAI's shape; after it, a cut.
+Before the head of an answer is out, be it that it has not come or that it is held (relay.py), there is an error in
+OpenAI's shape; after it, a cut.
 """
 
 from gateway.core.errors import Code, Refusal, UpstreamFailed
@@ -25,7 +26,7 @@ async def fail(failed: UpstreamFailed, client: Client, story: Story) -> None:
 async def stop(client: Client, story: Story) -> None:
     """The gateway stops and has waited long enough."""
     message = "The gateway is stopping and could not wait for this request any longer. Please try again."
-    refusal = Refusal(Code.SHUTTING_DOWN, message, retry=not story.has_set_out, retry_after_s=1)
+    refusal = Refusal(Code.SHUTTING_DOWN, message, retry=not story.has_set_out, retry_after_ms=1000)
     await _tell(refusal, Outcome.CANCELLED, client, story)
 
 
@@ -37,7 +38,7 @@ async def apologise(client: Client, story: Story) -> None:
 
 async def _tell(refusal: Refusal, outcome: Outcome, client: Client, story: Story) -> None:
     if story.status is None:
-        story.refused(refusal, outcome)
+        story.refused(refusal, story.outcome or outcome)
         await client.refuse(refusal, story.arrival.id)
         return
     story.outcome = story.outcome or outcome

@@ -96,7 +96,7 @@ async def _keep(spool: Spool, piece: bytes) -> None:
         message = (
             "The gateway has no room for this upload at the moment (its temporary folder). Please try again."
         )
-        raise Refused(Refusal(Code.STORE_UNAVAILABLE, message, retry_after_s=5)) from error
+        raise Refused(Refusal(Code.STORE_UNAVAILABLE, message, retry_after_ms=5000)) from error
 
 
 async def _read_spooled(match: Match, spool: Spool) -> Call:

@@ -26,7 +26,9 @@ def answer(refusal: Refusal, request_id: str, now: float) -> tuple[list[Header],
         (b"x-request-id", request_id.encode("ascii")),
         (b"x-imagegate-id", request_id.encode("ascii")),
     ]
-    if refusal.retry_after_s is not None:
-        headers.append((b"retry-after", str(refusal.retry_after_s).encode("ascii")))
-        headers.append((b"retry-after-ms", str(refusal.retry_after_s * 1000).encode("ascii")))
+    if refusal.retry_after_ms is not None:
+        seconds = -(-refusal.retry_after_ms // 1000)
+        headers.append((b"retry-after", str(seconds).encode("ascii")))
+        headers.append((b"retry-after-ms", str(refusal.retry_after_ms).encode("ascii")))
+    headers.extend(refusal.headers)
     return headers, body

@@ -218,7 +218,7 @@ class GuardedProtocol(HttpToolsProtocol):
             message = (
                 f"More than {MAX_PIPELINED} requests wait on this connection. Please wait for the answers."
             )
-            self._refusal = Refusal(Code.OVERLOADED, message, retry_after_s=1)
+            self._refusal = Refusal(Code.OVERLOADED, message, retry_after_ms=1000)
         if self._refusal is not None:
             return
         # HTTP/1.0 knows no interim answers, and without a body there is nothing to continue.
