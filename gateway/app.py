@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway.adapters import log
@@ -14,6 +15,7 @@ from gateway.adapters.clock import SystemClock
 from gateway.adapters.ids import TimeOrderedIds
 from gateway.adapters.journal import LogJournal
 from gateway.adapters.keyfile import FileKeys
+from gateway.adapters.outbox import FileOutbox
 from gateway.adapters.spool import FileSpool
 from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.adapters.transport import FastUpstream
@@ -26,13 +28,17 @@ from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.flow.account import Accounts
 from gateway.flow.background import Background
+from gateway.flow.keep import Keeper
 from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.flow.tasks import spawn
-from gateway.ports import Timeouts, Upstream
+from gateway.ports import Calendar, Clock, Ledger, Timeouts, Upstream
 from gateway.settings import AllowSettings, Settings, UpstreamSettings
+from gateway.settings.directory import directory_of
 from gateway.web import ops
 from gateway.web.admin import ledger as admin_ledger
+from gateway.web.admin import limits as admin_limits
+from gateway.web.admin import scopes as admin_scopes
 from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.listeners import Listeners
 from gateway.web.proxy import Proxy
@@ -56,6 +62,15 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
     catalog, accounting = load_catalog(settings.catalog.path), _accounting(settings)
     journal = LogJournal()
     ledger = SqliteLedger.open(ledger_folder(settings), clock.now)
+    calendar = ZoneCalendar(settings.org.timezone)
+    keeper = Keeper(
+        ledger,
+        FileOutbox.open(ledger_folder(settings) / "outbox", ledger.worker),
+        journal,
+        clock,
+        calendar,
+        is_open=settings.store.on_failure == "open",
+    )
     background = Background(
         ledger,
         upstream,
@@ -64,8 +79,9 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         catalog,
         accounting,
         retention_s=settings.store.ledger_retention_days * 86_400.0,
+        failed=keeper.failed,
     )
-    accounts = Accounts(ledger, journal, background, clock, catalog, accounting)
+    accounts = Accounts(keeper, journal, background, clock, calendar, catalog, accounting)
     pipeline = Pipeline(
         rules=_rules(settings, catalog),
         clock=clock,
@@ -83,19 +99,31 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        caring = spawn("background", background.run())
+        # What dead workers left in the outbox is the truth: it comes before what is charged as lost.
+        await keeper.catch_up()
+        caring = [spawn("outbox", keeper.run()), spawn("background", background.run())]
         try:
             yield
         finally:
-            caring.cancel()
+            for care in caring:
+                care.cancel()
             await upstream.aclose()
+            await keeper.aclose()
             await ledger.aclose()
 
     proxy = Proxy(pipeline, clock, TimeOrderedIds(clock.now), body_timeout_s=settings.server.body_timeout_s)
     token = settings.auth.admin_token
-    calendar = ZoneCalendar(settings.org.timezone)
-    admin = [] if token is None else admin_ledger.routes(ledger, calendar, token.get_secret_value())
+    admin = [] if token is None else _admin(settings, ledger, calendar, clock, token.get_secret_value())
     return Listeners(proxy, ops.build(clock, lifespan, admin), ops_port)
+
+
+def _admin(settings: Settings, ledger: Ledger, calendar: Calendar, clock: Clock, token: str) -> list[Route]:
+    directory = directory_of(settings)
+    return [
+        *admin_ledger.routes(ledger, calendar, token),
+        *admin_limits.routes(ledger, directory, calendar, clock, token),
+        *admin_scopes.routes(ledger, directory, token),
+    ]
 
 
 def ledger_folder(settings: Settings) -> Path:
@@ -172,8 +200,8 @@ def _accounting(settings: Settings) -> AccountingRules:
 
 
 def _holders(settings: Settings) -> dict[bytes, Principal]:
-    org = Scope("org", settings.org.id, _allow(settings.org.allow))
-    teams = {team.id: Scope("team", team.id, _allow(team.allow)) for team in settings.teams}
+    org = Scope("org", settings.org.id, _allow(settings.org.allow), settings.org.limits)
+    teams = {team.id: Scope("team", team.id, _allow(team.allow), team.limits) for team in settings.teams}
     holders = {}
     for key in settings.keys:
         digest = (
@@ -184,7 +212,7 @@ def _holders(settings: Settings) -> dict[bytes, Principal]:
         holders[digest] = Principal(
             org,
             teams[key.team],
-            Scope("key", key.id, _allow(key.allow)),
+            Scope("key", key.id, _allow(key.allow), key.limits),
             None if key.expires_at is None else key.expires_at.timestamp(),
             None if key.on_disconnect is None else key.on_disconnect == "finish",
         )

@@ -5,14 +5,20 @@ Protocols, not base classes: an adapter inherits nothing, and mypy checks the fi
 has one suite of tests under `tests/contracts`, which every adapter of it passes unchanged.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.core.call import Call
 from gateway.core.headers import Header
+from gateway.core.kept import Entry
 from gateway.core.ledger import Day, LedgerFilter, OpenCall, Page, Place, Settlement, UsageRow
+from gateway.core.limits import Limit
 from gateway.core.principal import Principal
+from gateway.core.quota import Claim, Claimant, Exceeded, Reading, Standing
 from gateway.core.record import Record
+from gateway.core.verify import Broken
+from gateway.core.windows import Frames
 
 
 class Clock(Protocol):
@@ -124,7 +130,7 @@ class UpstreamReply(Protocol):
         The body as it comes: no chunk waits for another, none is decoded or cut anew. To be iterated once.
 
         Raises:
-            UpstreamFailed: BROKEN_OFF, when the body ends before its framing says so, or a read times out.
+            UpstreamFailed: BROKEN_OFF, when the body ends before its framing says so; TIMED_OUT, when a read does.
         """
         ...
 
@@ -179,6 +185,10 @@ class Calendar(Protocol):
 
     def days(self, start: float, end: float) -> tuple[Day, ...]:
         """Every day that has an instant of `start` … `end` (epoch seconds, both included), oldest first, no gaps."""
+        ...
+
+    def frames(self, at: float) -> Frames:
+        """The calendar windows around an instant (epoch seconds)."""
         ...
 
     def instant(self, text: str) -> float:
@@ -242,6 +252,18 @@ class LedgerReader(Protocol):
         """
         ...
 
+    async def limits(self, claimants: Sequence[Claimant], frames: Frames, at: float) -> tuple[Reading, ...]:
+        """How the limits of these scopes stand, in their order, at a time (epoch seconds) within the frames."""
+        ...
+
+    async def changed_limits(self) -> Mapping[str, tuple[Limit, ...]]:
+        """The limits that were set while running, by scope."""
+        ...
+
+    async def verify(self) -> tuple[Broken, ...]:
+        """What does not add up (`core.verify`), in one state of the ledger; nothing: all is well."""
+        ...
+
 
 class Ledger(LedgerReader, Protocol):
     """
@@ -249,6 +271,7 @@ class Ledger(LedgerReader, Protocol):
 
     Each write is atomic, lasts once it has returned (through `kill -9` and power loss), takes one round trip, and is
     repeatable by id. It goes on when its caller is cancelled, and works after `aclose` too: a settlement always lands.
+    Only `admit`, `reserve` and `ping` may be left undone if their caller has gone before they began: nobody needs them.
     A worker is a process: it beats, and one that is silent for `DEAD_AFTER_S`, or is known to be gone, is dead.
 
     Raises (all of them):
@@ -260,8 +283,31 @@ class Ledger(LedgerReader, Protocol):
         """The name of this process, unlike any other's."""
         ...
 
-    async def begin(self, call: OpenCall) -> None:
-        """Note a call that starts, in the care of this worker. One that was noted, or has its record, stays as it is."""
+    async def admit(self, claim: Claim) -> Standing | Exceeded:
+        """
+        The first door: take what `claim` asks of every limit of its scopes (a request and a place), or nothing.
+
+        The place is this worker's, until the call leaves or is settled, or the worker dies.
+        """
+        ...
+
+    async def leave(self, call_id: str) -> None:
+        """Give back the place of a call: its client has its answer, or has left."""
+        ...
+
+    async def reserve(
+        self, call: OpenCall, claim: Claim | None = None, *, force: bool = False
+    ) -> Standing | Exceeded:
+        """
+        The second door: hold what the call may come to, and note the call, in the care of this worker; or neither.
+
+        A call that is noted, or has its record, stays as it is.
+
+        Args:
+            call: as it would be if it were lost now.
+            claim: what it asks for; what the first door takes too, where it has not passed that. None: nothing.
+            force: hold it though a limit stands in the way: it has been spent.
+        """
         ...
 
     async def dispatch(self, record_id: str) -> bool:
@@ -273,21 +319,32 @@ class Ledger(LedgerReader, Protocol):
         """
         ...
 
-    async def entrust(self, record_id: str, response_id: str, deadline: float) -> bool:
+    async def entrust(self, record_id: str, response_id: str, deadline: float, asked: Call | None) -> bool:
         """
-        Note that the call runs in the background: it outlives its worker, until `deadline` (epoch seconds).
+        Note that the call runs in the background: it outlives its worker, and gives back its place.
+
+        Args:
+            record_id: of the call.
+            response_id: of the response that will pay for it.
+            deadline: epoch seconds after which it counts as lost.
+            asked: what was asked, to be kept with it as far as `core.remembered` keeps it; its end is settled by that.
 
         Returns:
             False: the call is not open any more.
         """
         ...
 
-    async def settle(self, record: Record) -> Settlement:
+    async def settle(self, record: Record, images: int = 0) -> Settlement:
         """
         Write a call's record and close the call, in one act.
 
         A call has one record, known by its id or by the response that it pays for (`core.ledger.settles`): the first
-        stands, unless it was lost and this is the truth, come late (`core.ledger.settled`).
+        stands, unless it was lost and this is the truth, come late (`core.ledger.settled`). What it held is used from
+        then on, at what it came to, where it was held; its place is free. A call that was refused takes nothing.
+
+        Args:
+            record: of the call.
+            images: pictures that it is charged for, delivered or not.
         """
         ...
 
@@ -295,8 +352,13 @@ class Ledger(LedgerReader, Protocol):
         """The calls that have no record yet, of one worker or of all, oldest first."""
         ...
 
-    async def beat(self) -> None:
-        """This worker lives. To be said every few seconds."""
+    async def beat(self, *, pardon: bool = False) -> None:
+        """
+        This worker lives. To be said every few seconds.
+
+        Args:
+            pardon: so does every other one that is not known to be gone: nobody could say so for a while.
+        """
         ...
 
     async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
@@ -321,8 +383,24 @@ class Ledger(LedgerReader, Protocol):
         """
         ...
 
+    async def set_limits(self, scope: str, limits: Sequence[Limit] | None) -> None:
+        """
+        Limit a scope from the next call on, instead of as configured.
+
+        What was used so far counts; only a rate that is the first of its window on this scope begins with nothing.
+
+        Args:
+            scope: `org`, `team:ID` or `key:ID`.
+            limits: none of them: unlimited. None: as configured again.
+        """
+        ...
+
     async def prune(self, before: float) -> int:
         """Forget the records that arrived earlier (epoch seconds). Returns how many."""
+        ...
+
+    async def repair(self) -> tuple[Broken, ...]:
+        """Mend what does not add up, in one act. Returns what was mended."""
         ...
 
     async def ping(self) -> None:
@@ -336,3 +414,44 @@ class Ledger(LedgerReader, Protocol):
 
 DEAD_AFTER_S = 20.0
 """Seconds without a beat after which a worker is dead."""
+
+
+# What waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """What one worker has kept and what has not landed yet."""
+
+    worker: str
+    entries: tuple[Entry, ...]
+    """In the order in which they were kept."""
+    is_own: bool
+    """False: that worker is dead, and nobody else looks after what it left."""
+
+
+class Outbox(Protocol):
+    """
+    A journal that needs no store: what waits for the store lasts here, through `kill -9` and power loss.
+
+    It works after `aclose` too.
+
+    Raises (`keep` and `landed`):
+        StoreFailed: it could not be written to.
+    """
+
+    async def keep(self, entry: Entry) -> None:
+        """Write an entry down; it lasts once this has returned."""
+        ...
+
+    async def waiting(self) -> tuple[Pile, ...]:
+        """What has not landed yet: this worker's, and what dead ones left, which is this worker's care from now on."""
+        ...
+
+    async def landed(self, worker: str, count: int) -> None:
+        """The first `count` entries of a pile have landed, and are forgotten."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of everything; what waits stays. More than once."""
+        ...

@@ -4,9 +4,12 @@ import hashlib
 from pathlib import Path
 
 from gateway import app
+from gateway.adapters.calendar import ZoneCalendar
+from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.catalog import load as load_catalog
 from gateway.core.principal import digest_of
 from gateway.settings import Settings, load
+from tests.support.clock import FakeClock
 
 CONFIG = """
 [upstream]
@@ -61,3 +64,22 @@ def test_the_only_key_is_the_default_credential() -> None:
     only = load(None, {"OPENAI_API_KEY": "sk-1"})
     rules = app._rules(only, load_catalog())
     assert [one.name for one in rules.credentials] == [app.ONLY_CREDENTIAL]
+
+
+async def test_the_admin_api_shows_usage_limits_and_scopes(tmp_path: Path) -> None:
+    clock = FakeClock()
+    ledger = SqliteLedger.open(tmp_path, clock.now)
+    routes = app._admin(settings(tmp_path), ledger, ZoneCalendar("UTC"), clock, "token")
+    found = {(route.path, method) for route in routes for method in route.methods or () if method != "HEAD"}
+    assert found == {
+        ("/admin/ledger", "GET"),
+        ("/admin/usage", "GET"),
+        ("/admin/limits", "GET"),
+        ("/admin/teams", "GET"),
+        ("/admin/teams/{id}", "GET"),
+        ("/admin/teams/{id}", "PUT"),
+        ("/admin/teams/{id}", "DELETE"),
+        ("/admin/org", "GET"),
+        ("/admin/org", "PUT"),
+    }
+    await ledger.aclose()

@@ -105,7 +105,7 @@ class Connection(asyncio.BufferedProtocol):
         while not answer.pieces:
             if answer.done:
                 return None
-            await self._expect(Failure.BROKEN_OFF, Failure.BROKEN_OFF, "read", self._timeouts.read_s)
+            await self._expect(Failure.BROKEN_OFF, Failure.TIMED_OUT, "read", self._timeouts.read_s)
         piece = answer.take()
         if not answer.pieces and not self._reading:
             self._read_on()

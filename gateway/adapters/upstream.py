@@ -175,7 +175,7 @@ def _mapped(sent: _Sent | None) -> Iterator[None]:
     Turn the library's exceptions into ours.
 
     Args:
-        sent: for the time before the head; None afterwards, when a failure breaks the answer off.
+        sent: for the time before the head; None afterwards, when a failure other than a time-out breaks the answer off.
     """
     try:
         yield
@@ -183,6 +183,7 @@ def _mapped(sent: _Sent | None) -> Iterator[None]:
         for kind, failure, phase in _FAILURES:
             if isinstance(error, kind):
                 if sent is None:
-                    raise UpstreamFailed(Failure.BROKEN_OFF, phase=phase, sent=True) from error
+                    after = failure if failure is Failure.TIMED_OUT else Failure.BROKEN_OFF
+                    raise UpstreamFailed(after, phase=phase, sent=True) from error
                 raise UpstreamFailed(failure, phase=phase, sent=sent.yes) from error
         raise

@@ -17,6 +17,8 @@ COMMANDS = {
     "demo": ("gateway.cli.demo", "demo"),
     "estimate": ("gateway.cli.estimate", "estimate"),
     "usage": ("gateway.cli.usage", "usage"),
+    "limits": ("gateway.cli.limits", "limits"),
+    "verify": ("gateway.cli.verify", "verify"),
     "check-config": ("gateway.cli.check_config", "check_config"),
 }
 """Subcommand -> module and attribute."""

@@ -21,11 +21,10 @@ from rich.text import Text
 
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.sqlite.connection import UnfitError
-from gateway.adapters.sqlite.ledger import SqliteReader
+from gateway.cli.store import WIDTH, config_option, configured, reader_of
 from gateway.core.ledger import COUNTS, TOLD, LedgerFilter, UsageRow, grouping
 from gateway.flow.usage import usage as usage_rows
 from gateway.ports import Calendar, LedgerReader, StoreFailed
-from gateway.settings import ConfigError, Settings, config_path, load, report_faults
 from gateway.web.admin.lists import pieces
 from gateway.web.admin.shapes import RECORD, record_json
 
@@ -51,8 +50,6 @@ _HEADS: Final = {
 _MONEY: Final = ("cost_nusd", "saved_nusd")
 _PIECE: Final = 64 << 10
 """Characters of CSV written at once."""
-_WIDTH: Final = 200
-"""Of a table that goes into a file or a pipe, where no terminal says how wide it is."""
 
 
 @click.command(epilog=_EXAMPLE)
@@ -68,13 +65,7 @@ _WIDTH: Final = 200
     "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", help="Default: table."
 )
 @click.option("--records", is_flag=True, help="Every request by itself, newest first, as json or csv.")
-@click.option(
-    "--config",
-    "flag",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The configuration file. Default: the one that IMAGEGATE_CONFIG names, else the environment only.",
-)
+@config_option
 def usage(
     by: str, since: str | None, until: str | None, form: str, flag: Path | None, *, records: bool
 ) -> None:
@@ -84,7 +75,7 @@ def usage(
     Sums over the ledger of the store that the configuration names, whether a gateway runs or not. Days are those of
     org.timezone; money is in USD. Exit code 0: done. 1: the ledger cannot be read. 2: misused.
     """
-    settings = _settings(flag)
+    settings = configured(flag)
     calendar = ZoneCalendar(settings.org.timezone)
     names = _read(by, grouping, "--by")
     first = None if since is None else _read(since, calendar.instant, "--since")
@@ -92,25 +83,9 @@ def usage(
     if records and (form == "table" or names):
         raise click.UsageError("--records goes with --format json or csv, and without --by.")
     try:
-        asyncio.run(_show(_ledger(settings), calendar, names, first, last, form, records=records))
+        asyncio.run(_show(reader_of(settings), calendar, names, first, last, form, records=records))
     except (StoreFailed, UnfitError) as error:
         raise click.ClickException(str(error)) from None
-
-
-def _settings(flag: Path | None) -> Settings:
-    path = config_path(flag)
-    try:
-        return load(path)
-    except ConfigError as error:
-        click.echo(report_faults(error), err=True)
-        raise SystemExit(2) from None
-
-
-def _ledger(settings: Settings) -> LedgerReader:
-    folder = settings.store.url.folder
-    if folder is None:
-        raise click.ClickException(f"This version reads ledgers in SQLite only, not {settings.store.url}.")
-    return SqliteReader.open(folder)
 
 
 def _read(text: str, reader: Callable[[str], T], option: str) -> T:
@@ -140,7 +115,7 @@ async def _show(
         if form == "table":
             console = Console()
             if not console.is_terminal:
-                console.width = _WIDTH
+                console.width = WIDTH
             console.print(table([row async for row in rows], by))
             return
         names = (*by, *TOLD)

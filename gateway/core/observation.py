@@ -17,6 +17,7 @@ from typing import Any
 from gateway.core import usage
 from gateway.core.inputs import IMAGE_CALL
 from gateway.core.record import Outcome
+from gateway.core.routes import ID
 from gateway.core.skim import LEFT_OUT
 from gateway.core.usage import ImageUsage, SvgUsage, TextUsage, ToolCalls
 
@@ -306,7 +307,7 @@ class Notes:
         drawn = tool_usage.get("image_gen") if isinstance(tool_usage, dict) else None
         error = response.get("error")
         self._know(
-            response_id=_text(response.get("id")),
+            response_id=_id(response.get("id")),
             response_status=_text(response.get("status")),
             model=_text(response.get("model")),
             service_tier=_text(response.get("service_tier")),
@@ -326,6 +327,12 @@ class Notes:
 
 def _key(item_id: object, index: object) -> str:
     return _text(item_id) or f"#{usage.count(index)}"
+
+
+def _id(value: object) -> str | None:
+    """An id that can be asked for; anything else pays for nothing that anybody could look at again."""
+    found = _text(value)
+    return found if found is not None and ID.match(found) else None
 
 
 def _look(said: Mapping[str, object]) -> dict[str, str | None]:

@@ -5,24 +5,29 @@ A call that can cost something is in the ledger before a byte of it goes up: if 
 Its record is written once, last, whatever happened.
 """
 
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gateway.core.allowance import refusal
 from gateway.core.call import Call
 from gateway.core.catalog import Catalog
 from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.estimate import Estimate, estimate
 from gateway.core.ledger import OpenCall
 from gateway.core.pricing import AccountingRules
+from gateway.core.principal import Principal
+from gateway.core.quota import FIRST_DOOR, Amounts, Claim, Exceeded, Standing, claimants_of
+from gateway.core.settle import lost
 from gateway.flow.background import Background
+from gateway.flow.keep import Keeper
+from gateway.flow.notices import Notices
 from gateway.flow.story import Story
-from gateway.ports import Clock, Journal, Ledger, StoreFailed
+from gateway.flow.tasks import spawn
+from gateway.ports import Calendar, Clock, Journal, StoreFailed
 
 BACKGROUND_S = 32 * 3600.0
 """How long a background response may take: the longest completion window (8 h) and a day's grace."""
 
 _SHOW_RESPONSES = frozenset({"responses.retrieve", "responses.cancel"})
-_log = logging.getLogger("imagegate.account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +36,27 @@ class Accounts:
     The accounts of all calls.
 
     Args:
-        ledger: keeps them.
+        keeper: tells the ledger of them.
         journal: tells of them.
         background: looks after those that run on upstream.
         clock: for their times.
+        calendar: for the windows of limits.
         catalog: prices and rules.
         rules: the operator's.
     """
 
-    ledger: Ledger
+    keeper: Keeper
     journal: Journal
     background: Background
     clock: Clock
+    calendar: Calendar
     catalog: Catalog
     rules: AccountingRules
+    notices: Notices = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing has been said yet."""
+        object.__setattr__(self, "notices", Notices(self.catalog))
 
     def estimate(self, call: Call) -> Estimate:
         """
@@ -53,27 +65,76 @@ class Accounts:
         Raises:
             Refused: 403 `not_allowed`, a model without a price: nothing passes unpriced.
         """
-        found = estimate(call, self.catalog, self.rules, at_s=self.clock.now())
+        now = self.clock.now()
+        found = estimate(call, self.catalog, self.rules, at_s=now)
         if isinstance(found, Refusal):
             raise Refused(found)
+        self.notices.of(call, now)
         return found
 
     async def begin(self, story: Story) -> None:
         """
-        Note the call, before anything goes up.
+        Pass both doors: take what the limits of the caller count, hold what the call can cost, and note it.
 
         Raises:
-            Refused: 503 `store_unavailable`: nothing is spent that cannot be counted.
+            Refused: 429, a limit stands in the way; 503 `store_unavailable`: nothing is spent that cannot be counted.
         """
-        if not story.is_kept:
+        if story.principal is None or story.match is None or not story.match.route.counted:
             return
-        known = story.so_far(self.clock.now(), self.clock.ticks(), self.catalog)
         try:
-            await self.ledger.begin(OpenCall(record=known, dispatched=True))
+            found = await self._pass(story, story.principal)
         except StoreFailed as failed:
-            _log.error("%s: %s", story.arrival.id, failed)
             message = "The gateway's ledger cannot be written to. Nothing was sent; please try again."
-            raise Refused(Refusal(Code.STORE_UNAVAILABLE, message, retry_after_s=1)) from failed
+            pause_ms = round(self.keeper.pause_s * 1000)
+            raise Refused(Refusal(Code.STORE_UNAVAILABLE, message, retry_after_ms=pause_ms)) from failed
+        if isinstance(found, Exceeded):
+            raise Refused(refusal(found))
+        story.standing = found
+
+    async def _pass(self, story: Story, principal: Principal) -> Standing | Exceeded | None:
+        """None: uncounted, as the operator wants it while the store does not answer."""
+        now, held = self.clock.now(), story.reserved or Estimate()
+        asked = FIRST_DOOR + Amounts(
+            images=held.images,
+            image_tokens=held.image_tokens,
+            tokens=held.tokens,
+            cost_nusd=held.cost_nusd,
+        )
+        claim = Claim(
+            id=story.arrival.id,
+            claimants=claimants_of(principal),
+            asked=asked,
+            frames=self.calendar.frames(now),
+        )
+        if not story.is_kept:
+            return await self._admit(claim)
+        known = story.so_far(now, self.clock.ticks(), self.catalog)
+        # If this process dies, that is what stands.
+        known = lost(held, at_s=known.at).into(known)
+        noted = OpenCall(record=known, dispatched=True)
+        try:
+            return await self.keeper.reserve(noted, claim)
+        except StoreFailed:
+            if not self.keeper.is_open:
+                raise
+            await self.keeper.let_pass(noted, claim)
+            return None
+
+    async def _admit(self, claim: Claim) -> Standing | Exceeded | None:
+        try:
+            return await self.keeper.admit(claim)
+        except StoreFailed as failed:
+            if failed.unknown:
+                # It may have taken a place.
+                spawn(f"leave {claim.id}", self.keeper.leave(claim.id))
+            if not self.keeper.is_open:
+                raise
+            return None
+
+    def leave(self, story: Story) -> None:
+        """The client has left a call that goes on: its place is free."""
+        if story.standing is not None:
+            spawn(f"leave {story.arrival.id}", self.keeper.leave(story.arrival.id))
 
     async def conclude(self, story: Story) -> None:
         """Make the record: for the journal, and for the ledger where it belongs there. Never raises what a store does."""
@@ -81,15 +142,20 @@ class Accounts:
         if story.is_kept and await self._runs_on(story):
             # Its record, and its line in the log, come when it has ended.
             return
+        record = self.keeper.told(record)
         self.journal.write(record)
-        seen = story.observation
-        try:
-            if story.is_kept:
-                await self.ledger.settle(record)
-            elif seen is not None and record.route in _SHOW_RESPONSES:
-                await self.background.seen(seen)
-        except StoreFailed as failed:
-            _log.error("%s: not in the ledger yet: %s", record.id, failed)
+        if story.is_kept:
+            images = 0 if story.settlement is None else story.settlement.charged_images
+            await self.keeper.settle(record, images)
+            return
+        if story.standing is not None:
+            await self.keeper.leave(record.id)
+        if story.observation is not None and record.route in _SHOW_RESPONSES:
+            try:
+                await self.background.seen(story.observation)
+            except StoreFailed as failed:
+                # Whoever looks after the response sees its end too.
+                self.keeper.failed(failed)
 
     async def _runs_on(self, story: Story) -> bool:
         """Whether the call goes on in the background upstream, in the care of this worker."""
@@ -100,8 +166,4 @@ class Accounts:
         if seen is None or not seen.pending or seen.response_id is None:
             return False
         deadline = self.clock.now() + BACKGROUND_S
-        try:
-            return await self.ledger.entrust(story.arrival.id, seen.response_id, deadline)
-        except StoreFailed as failed:
-            _log.error("%s: %s", story.arrival.id, failed)
-            return False
+        return await self.keeper.entrust(story.arrival.id, seen.response_id, deadline, story.call)

@@ -10,21 +10,19 @@ workers left behind, and the records that have grown too old.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 
-from gateway.core.call import Call, ImageAsk
 from gateway.core.catalog import Catalog
 from gateway.core.errors import UpstreamFailed
-from gateway.core.estimate import Estimate
 from gateway.core.ledger import OpenCall, Verdict
 from gateway.core.meter import Meter
 from gateway.core.observation import Ending, Observation, unanswered
 from gateway.core.pricing import AccountingRules
-from gateway.core.record import Line, Outcome, Record, Role, TokensFrom
-from gateway.core.routes import ID, ROUTES, Match
-from gateway.core.settle import settle
-from gateway.core.units import NanoUSD
+from gateway.core.record import Record
+from gateway.core.routes import ID
+from gateway.core.settle_later import settle_later
 from gateway.flow.tasks import spawn
 from gateway.ports import Clock, Journal, Ledger, StoreFailed, Upstream, UpstreamRequest
 
@@ -33,7 +31,6 @@ ROUND_S = 5.0
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Before each look at a response; the last one repeats."""
 
-_CREATE = next(route for route in ROUTES if route.name == "responses.create")
 _OK = 200
 _NOT_FOUND = 404
 _log = logging.getLogger("imagegate.background")
@@ -52,6 +49,7 @@ class Background:
         catalog: prices and rules.
         rules: the operator's.
         retention_s: of records.
+        failed: is told when the ledger fails.
     """
 
     ledger: Ledger
@@ -62,7 +60,11 @@ class Background:
     rules: AccountingRules
     retention_s: float
     """How long records are kept."""
+    failed: Callable[[StoreFailed], None] = lambda failed: _log.warning("%s", failed)
+    """Is told when the ledger fails."""
     _watched: dict[str, asyncio.Task[object]] = field(default_factory=dict)
+    _is_unsure: bool = True
+    """Whether others may be silent because nobody could beat: this worker could not, or has only just started."""
 
     async def run(self) -> None:
         """Round after round, until cancelled. A store that is down is asked again in the next one."""
@@ -71,7 +73,8 @@ class Background:
                 try:
                     await self._round()
                 except StoreFailed as failed:
-                    _log.warning("%s", failed)
+                    self._is_unsure = True
+                    self.failed(failed)
                 await asyncio.sleep(ROUND_S)
         finally:
             for watching in self._watched.values():
@@ -91,7 +94,9 @@ class Background:
             await self._settle(known, observation)
 
     async def _round(self) -> None:
-        await self.ledger.beat()
+        # Who was silent while the store was down is not dead for that: the silence of all begins anew.
+        await self.ledger.beat(pardon=self._is_unsure)
+        self._is_unsure = False
         await self.ledger.prune(self.clock.now() - self.retention_s)
         for record in await self.ledger.reap():
             self.journal.write(record)
@@ -117,8 +122,11 @@ class Background:
                 return True
             # Somebody else may have seen its end, or it was lost at its deadline.
             return not isinstance(await self.ledger.response(call.record.response_id or ""), OpenCall)
-        except (UpstreamFailed, StoreFailed) as failed:
+        except UpstreamFailed as failed:
             _log.warning("%s: %s", call.record.id, failed)
+            return False
+        except StoreFailed as failed:
+            self.failed(failed)
             return False
 
     async def _look(self, record: Record) -> Observation | None:
@@ -144,54 +152,14 @@ class Background:
 
     async def _settle(self, call: OpenCall, observation: Observation) -> None:
         known, now = call.record, self.clock.now()
-        settled = settle(
-            observation,
-            _asked(known),
-            Estimate(cost_nusd=known.reserved_nusd),
-            self.catalog,
-            self.rules,
-            at_s=known.at,
-        )
+        settled = settle_later(observation, call, self.catalog, self.rules)
         record = replace(
-            _charged(settled.into(known), observation),
+            settled.into(known),
             outcome=settled.outcome,
-            code=settled.code,
+            # What was noted with it is that it passed uncounted.
+            code=settled.code or known.code,
             duration_ms=round((now - known.at) * 1000, 3),
         )
-        settlement = await self.ledger.settle(record)
+        settlement = await self.ledger.settle(record, settled.charged_images)
         if settlement.verdict is not Verdict.REPEATED:
             self.journal.write(settlement.record)
-
-
-def _asked(record: Record) -> Call:
-    """The call that a record tells of, as far as it does: all that is known of it after a restart."""
-    tool = ImageAsk(
-        where="tools[0].",
-        model=record.tool_model,
-        size=record.size,
-        quality=record.quality,
-        partial_images=record.partial_images_requested,
-    )
-    return Call(
-        match=Match(_CREATE),
-        model=record.model,
-        images=() if record.tool_model is None else (tool,),
-        background=True,
-    )
-
-
-def _charged(record: Record, seen: Observation) -> Record:
-    """
-    The record, at what was reserved where the answer leaves something to be guessed.
-
-    The request itself is not known any more, only what was reserved for it: its input cannot be counted again.
-    """
-    unsaid = seen.text_usage is None and seen.outcome is not Outcome.FAILED
-    missing = record.reserved_nusd - record.cost_nusd
-    if missing <= 0 or not (unsaid or record.tokens_from in {TokensFrom.COMPUTED, TokensFrom.ESTIMATED}):
-        return record
-    *others, last = record.lines or (Line(model=record.model or "", role=Role.MAIN),)
-    raised = replace(last, cost_nusd=NanoUSD(last.cost_nusd + missing))
-    return replace(
-        record, lines=(*others, raised), cost_nusd=record.reserved_nusd, tokens_from=TokensFrom.ESTIMATED
-    )

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from gateway.core.admission import DefaultModels, narrows_models
 from gateway.core.credentials import Credential, order_for
 from gateway.core.errors import Code, Refusal, Refused, UpstreamFailed, quoted
-from gateway.core.headers import check_single, up, wants_websocket
+from gateway.core.headers import check_single, joined, up, wants_websocket
 from gateway.core.record import Outcome
 from gateway.core.routes import Match, match
+from gateway.core.tags import FIELD, read_tags
 from gateway.flow.account import Accounts
 from gateway.flow.admit import Gate, admit, admit_route
 from gateway.flow.endings import apologise, fail, refuse, stop
@@ -107,6 +108,8 @@ class Pipeline:
         check_single(arrival.headers)
         story.principal = principal = await identify(arrival, self.keys, self.clock)
         admit_route(principal, found)
+        if found.route.metered:
+            story.tags = read_tags(joined(arrival.headers, FIELD))
         with ExitStack() as until_sent:
             spool = self.new_spool()
             until_sent.callback(spool.close)
@@ -123,12 +126,13 @@ class Pipeline:
         try:
             async with WhilePresent(client.gone):
                 if found.route.name == "models.list" and narrows_models(principal):
-                    await relay_models(principal, fetch, client, story, self.clock)
+                    await relay_models(principal, fetch, client, story, self.accounts)
                 else:
-                    await relay(fetch, client, story, self.clock)
+                    await relay(fetch, client, story, self.accounts)
         except ClientGoneError:
             story.outcome = Outcome.CLIENT_GONE
-            self.orphans.adopt(fetch, story)
+            if self.orphans.adopt(fetch, story):
+                self.accounts.leave(story)
         finally:
             if not story.is_orphan:
                 fetch.leave()

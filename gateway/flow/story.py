@@ -4,7 +4,6 @@ What is known of a request so far, until it becomes its record.
 Each stage notes what it learned; the record is made once, at the end.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,19 +13,17 @@ from gateway.core.errors import Refusal, UpstreamFailed
 from gateway.core.estimate import Estimate
 from gateway.core.headers import Header, first
 from gateway.core.meter import Meter
-from gateway.core.observation import Ending, Observation, unanswered
+from gateway.core.names import CLIPPED, plain
+from gateway.core.observation import End, Ending, Observation, unanswered
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Principal
+from gateway.core.quota import Standing
 from gateway.core.record import Outcome, Record
 from gateway.core.routes import Match
-from gateway.core.settle import settle
+from gateway.core.settle import Settlement, settle
 from gateway.core.units import NanoUSD
 from gateway.flow.exchange import Arrival
 from gateway.flow.fetch import Head
-
-CLIPPED = 128
-"""Characters kept of what a client or the upstream named: a model, a size, an id."""
-_STRANGE = re.compile(r"[^A-Za-z0-9._:/+-]")
 
 
 @dataclass(slots=True)
@@ -40,9 +37,13 @@ class Story:
     status: int | None = None
     match: Match | None = None
     principal: Principal | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    """As the client gave them: name, value."""
     call: Call | None = None
     reserved: Estimate | None = None
     """What the call can cost at most."""
+    standing: Standing | None = None
+    """How its caller's limits stand, once they have let it pass."""
     credential: str | None = None
     """The one that the call sets out with."""
     has_set_out: bool = False
@@ -58,7 +59,9 @@ class Story:
     is_orphan: bool = False
     """The client has left, and the rest is read and told by somebody else."""
     observation: Observation | None = None
-    """What was seen of the answer, once the record has been made."""
+    """What was seen of the answer, once it has been settled."""
+    settlement: Settlement | None = None
+    """What the call cost, once that is settled: what the client is told is what the record says."""
 
     @property
     def is_kept(self) -> bool:
@@ -70,21 +73,19 @@ class Story:
         self.head = head
         self.meter = Meter(head.status, head.headers)
 
-    def answered(self, head: Head, at: float) -> None:
+    def answered(self, at: float) -> None:
         """The upstream's head goes to the client."""
-        self.came(head)
-        self.status = head.status
+        self.status = None if self.head is None else self.head.status
         self.first_byte_at = at
+
+    def saw(self, chunk: bytes) -> None:
+        """A chunk has come from the upstream. To be told of each once, in their order."""
+        if self.meter is not None:
+            self.meter.feed(chunk)
 
     def passed(self, chunk: bytes) -> None:
         """A chunk has gone to the client."""
         self.bytes_out += len(chunk)
-        self.saw(chunk)
-
-    def saw(self, chunk: bytes) -> None:
-        """A chunk has come from the upstream."""
-        if self.meter is not None:
-            self.meter.feed(chunk)
 
     def ended(self) -> None:
         """The upstream's answer ended cleanly."""
@@ -103,25 +104,59 @@ class Story:
             self.outcome = Outcome.UPSTREAM_CUT
             self.code = failed.refusal().code.code
 
-    def record(self, now: float, ticks: float, catalog: Catalog, rules: AccountingRules) -> Record:
+    @property
+    def is_pending(self) -> bool:
+        """Whether the response goes on in the background upstream: what it costs is not known yet."""
+        background = self.call is not None and self.call.background
+        return background and self.observation is not None and self.observation.pending
+
+    def settled(
+        self, now: float, ticks: float, catalog: Catalog, rules: AccountingRules
+    ) -> Settlement | None:
         """
-        The record of what happened, and of what it cost.
+        What the call cost. Reckoned once, when nothing more can be seen of the answer, and the same ever after.
 
         Args:
             now: epoch seconds.
             ticks: of the same moment.
             catalog: prices and rules.
             rules: the operator's.
+
+        Returns:
+            None: the upstream was not asked.
         """
+        if self.observation is None:
+            seen = self.observation = self._seen()
+            if self.call is not None and self.reserved is not None and seen is not None:
+                at_s = self._at(now, ticks)
+                self.settlement = settle(seen, self.call, self.reserved, catalog, rules, at_s=at_s)
+        return self.settlement
+
+    def record(self, now: float, ticks: float, catalog: Catalog, rules: AccountingRules) -> Record:
+        """The record of what happened, and of what it cost. Arguments as of `settled`."""
         record = self.so_far(now, ticks, catalog)
-        seen = self.observation = self._seen()
-        if self.call is None or self.reserved is None or seen is None:
+        settled = self.settled(now, ticks, catalog, rules)
+        if settled is None:
             return record
-        settled = settle(seen, self.call, self.reserved, catalog, rules, at_s=record.at)
-        told = settled.into(record)
         return replace(
-            told, outcome=self.outcome or settled.outcome, code=self.code or _clipped(settled.code)
+            settled.into(record),
+            outcome=self._end_in_background() or self.outcome or settled.outcome,
+            code=self.code or plain(settled.code),
         )
+
+    def _end_in_background(self) -> Outcome | None:
+        """
+        How a background response ended whose client had left; None: it is none, or its end was not seen.
+
+        Such a client comes back, or asks by the response's id: that it left says nothing of the call.
+        """
+        seen = self.observation
+        if self.outcome is not Outcome.CLIENT_GONE or self.call is None or not self.call.background:
+            return None
+        if seen is None or seen.pending:
+            return None
+        has_ended = seen.ending is Ending.CLEAN or seen.end is not End.NONE or seen.whole
+        return replace(seen, ending=Ending.CLEAN).outcome if has_ended else None
 
     def _seen(self) -> Observation | None:
         """What was seen of the answer; None: nothing was asked of the upstream."""
@@ -139,7 +174,7 @@ class Story:
         tool = image if image is not None and image.where else None
         return Record(
             id=self.arrival.id,
-            at=now - duration_s,
+            at=self._at(now, ticks),
             method=self.arrival.method[:CLIPPED],
             outcome=self.outcome or Outcome.FAILED,
             status=self.status,
@@ -147,12 +182,13 @@ class Story:
             org=None if principal is None else principal.org.id,
             team=None if principal is None else principal.team.id,
             key=None if principal is None else principal.key.id,
+            tags=self.tags,
             route=None if self.match is None else self.match.route.name,
-            model=None if call is None else _clipped(call.model),
-            tool_model=None if tool is None else _clipped(tool.model) or catalog.default_tool_model,
+            model=None if call is None else plain(call.model),
+            tool_model=None if tool is None else plain(tool.model) or catalog.default_tool_model,
             stream=self.meter is not None and self.meter.stream,
-            size=None if image is None else _clipped(image.size),
-            quality=None if image is None else _clipped(image.quality),
+            size=None if image is None else plain(image.size),
+            quality=None if image is None else plain(image.quality),
             partial_images_requested=None if image is None else image.partial_images,
             reserved_nusd=NanoUSD(0) if self.reserved is None else self.reserved.cost_nusd,
             upstream_request_id=None if head is None else _header(head.headers, b"x-request-id"),
@@ -166,17 +202,14 @@ class Story:
             retry_count=_retry_count(self.arrival),
         )
 
-
-def _clipped(text: str | None) -> str | None:
-    """Short, and made of the signs that names are made of; what looks like a key is not repeated."""
-    if text is None:
-        return None
-    return "…" if "sk-" in text else _STRANGE.sub("?", text[:CLIPPED])
+    def _at(self, now: float, ticks: float) -> float:
+        """When the request arrived, epoch seconds."""
+        return now - (ticks - self.arrival.at)
 
 
 def _header(headers: Sequence[Header], name: bytes) -> str | None:
     value = first(headers, name)
-    return None if value is None else _clipped(value.decode("latin-1"))
+    return None if value is None else plain(value.decode("latin-1"))
 
 
 def _retry_count(arrival: Arrival) -> int:

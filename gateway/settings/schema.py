@@ -239,14 +239,10 @@ class Sections(Section):
 
 UNBUILT: Final[dict[str, str]] = {
     "server.trusted_proxies": "client addresses",
-    "store.on_failure": "the outbox",
     "store.durability": "Redis",
     "store.url": "Redis",
     "cache": "the cache",
     "auth.pepper": "keys in the store",
-    "org.limits": "limits",
-    "team.limits": "limits",
-    "key.limits": "limits",
     "key.inject_safety_identifier": "safety identifiers",
     "tenancy": "ownership",
     "metrics": "metrics",

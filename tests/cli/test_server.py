@@ -70,6 +70,7 @@ def test_ctrl_c_says_stopped_and_is_no_failure(tmp_path: Path, workers: int) -> 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        cwd=tmp_path,
     ) as process:
         try:
             assert process.stdout is not None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.sqlite.ledger import SqliteLedger
+from gateway.core.call import Call
 from gateway.core.ledger import (
     LedgerFilter,
     OpenCall,
@@ -28,7 +29,8 @@ from gateway.core.units import NanoUSD
 from gateway.ports import DEAD_AFTER_S, Ledger
 from tests.conftest import EXAMPLES
 from tests.support.clock import FakeClock
-from tests.support.ledger import NOON, record, records
+from tests.support.ledger import NOON, noted, record, records
+from tests.support.replies import drawing
 
 
 def sqlite(folder: Path, clock: FakeClock) -> Ledger:
@@ -81,6 +83,9 @@ async def ids(ledger: Ledger) -> list[str]:
     return [one.id for one in await exported(ledger)]
 
 
+ASKED = drawing(2, background=True, service_tier="priority", max_tool_calls=3)
+
+
 def background(number: int, **changes: Any) -> Record:
     return record(number, route="responses.create", **changes)
 
@@ -105,7 +110,7 @@ async def test_half_a_surrogate_pair_does_not_keep_a_record_from_being_written(l
 
 
 async def test_settling_closes_the_call(ledger: Ledger) -> None:
-    await ledger.begin(OpenCall(record=record(1), dispatched=True))
+    await ledger.reserve(OpenCall(record=record(1), dispatched=True))
     assert [call.record for call in await ledger.open_calls()] == [record(1)]
     await ledger.settle(record(1))
     assert await ledger.open_calls() == ()
@@ -143,8 +148,8 @@ async def test_a_response_is_paid_once_whoever_sees_it(ledger: Ledger) -> None:
 
 
 async def test_whoever_sees_the_end_of_a_background_call_settles_that_call(ledger: Ledger) -> None:
-    await ledger.begin(OpenCall(record=background(1)))
-    await ledger.entrust(record(1).id, "resp_1", NOON + 9999)
+    await ledger.reserve(OpenCall(record=background(1)))
+    await ledger.entrust(record(1).id, "resp_1", NOON + 9999, ASKED)
     seen = await ledger.settle(background(7, response_id="resp_1"))
     assert seen.record == background(1, response_id="resp_1")
     assert (await ids(ledger), await ledger.open_calls()) == ([record(1).id], ())
@@ -198,74 +203,81 @@ async def test_a_settlement_lands_though_the_ledger_was_closed(ledger: Ledger) -
 
 
 async def test_a_call_is_begun_once_and_not_after_its_end(ledger: Ledger) -> None:
-    await ledger.begin(OpenCall(record=record(1), dispatched=True, deadline=NOON + 5))
-    await ledger.begin(OpenCall(record=record(1, team="other")))
+    await ledger.reserve(OpenCall(record=record(1), dispatched=True, deadline=NOON + 5))
+    await ledger.reserve(OpenCall(record=record(1, team="other")))
     (call,) = await ledger.open_calls(ledger.worker)
     assert call == OpenCall(record=record(1), dispatched=True, deadline=NOON + 5, worker=ledger.worker)
     await ledger.settle(record(1))
-    await ledger.begin(OpenCall(record=record(1)))
+    await ledger.reserve(OpenCall(record=record(1)))
     assert await ledger.open_calls() == ()
 
 
 async def test_open_calls_are_told_by_worker(world: World) -> None:
     one, other = world.worker(), world.worker()
-    await one.begin(OpenCall(record=record(2)))
-    await other.begin(OpenCall(record=record(1)))
+    await one.reserve(OpenCall(record=record(2)))
+    await other.reserve(OpenCall(record=record(1)))
     assert [call.record.id for call in await one.open_calls()] == [record(1).id, record(2).id]
     assert [call.record.id for call in await one.open_calls(one.worker)] == [record(2).id]
 
 
 async def test_what_is_not_open_can_be_neither_dispatched_nor_entrusted(ledger: Ledger) -> None:
-    await ledger.begin(OpenCall(record=record(1)))
+    await ledger.reserve(OpenCall(record=record(1)))
     assert await ledger.dispatch(record(1).id)
     assert [call.dispatched for call in await ledger.open_calls()] == [True]
     await ledger.settle(record(1))
     assert not await ledger.dispatch(record(1).id)
-    assert not await ledger.entrust(record(1).id, "resp_1", NOON)
+    assert not await ledger.entrust(record(1).id, "resp_1", NOON, ASKED)
 
 
-async def test_an_open_call_is_known_by_its_response(ledger: Ledger) -> None:
+@pytest.mark.parametrize("asked", [ASKED, None], ids=["asked", "not known"])
+async def test_an_open_call_is_known_by_its_response_and_by_what_was_asked(
+    ledger: Ledger, asked: Call | None
+) -> None:
     assert await ledger.response("resp_1") is None
-    await ledger.begin(OpenCall(record=background(1)))
-    assert await ledger.entrust(record(1).id, "resp_1", NOON + 9999)
+    await ledger.reserve(OpenCall(record=background(1)))
+    assert await ledger.entrust(record(1).id, "resp_1", NOON + 9999, asked)
     found = await ledger.response("resp_1")
     assert found == OpenCall(
         record=background(1, response_id="resp_1"),
         dispatched=True,
         deadline=NOON + 9999,
         worker=ledger.worker,
+        call=asked,
     )
+    assert await ledger.open_calls() == (found,)
 
 
 # Workers that die
 
 
-async def test_what_a_dead_worker_sent_is_lost_and_charged_as_reserved_once(world: World) -> None:
+async def test_what_a_dead_worker_sent_is_lost_and_charged_as_it_was_noted_once(world: World) -> None:
     dead, alive, other = world.worker(), world.worker(), world.worker()
-    await dead.begin(OpenCall(record=record(1)))
+    await dead.reserve(OpenCall(record=noted(1)))
     await dead.dispatch(record(1).id)
     world.clock.seconds += DEAD_AFTER_S + 1
+    alive_at = world.clock.now()
     found = [*await alive.reap(), *await other.reap()]
     assert [(one.id, one.outcome, one.tokens_from, one.cost_nusd) for one in found] == [
         (record(1).id, Outcome.LOST, TokensFrom.ESTIMATED, record(1).reserved_nusd)
     ]
-    assert found == await exported(alive)
-    assert sum(line.cost_nusd for line in found[0].lines) == found[0].cost_nusd
+    assert found == await exported(alive) == [lost(OpenCall(record=noted(1), dispatched=True), alive_at)]
+    assert (found[0].lines, found[0].output_image_tokens) == (noted(1).lines, 660)
     assert await alive.open_calls() == ()
 
 
 async def test_what_a_dead_worker_never_sent_costs_nothing(world: World) -> None:
     dead, alive = world.worker(), world.worker()
-    await dead.begin(OpenCall(record=record(1)))
+    await dead.reserve(OpenCall(record=noted(1)))
     world.clock.seconds += DEAD_AFTER_S + 1
     (found,) = await alive.reap()
     assert (found.outcome, found.cost_nusd, found.tokens_from) == (Outcome.LOST, 0, TokensFrom.NONE)
+    assert (found.lines, found.output_image_tokens) == ((), 0)
     assert not await dead.dispatch(record(1).id)
 
 
 async def test_a_worker_that_beats_keeps_its_calls_and_one_never_reaps_itself(world: World) -> None:
     one, other = world.worker(), world.worker()
-    await one.begin(OpenCall(record=record(1), dispatched=True))
+    await one.reserve(OpenCall(record=record(1), dispatched=True))
     for _ in range(3):
         world.clock.seconds += DEAD_AFTER_S - 1
         await one.beat()
@@ -277,18 +289,18 @@ async def test_a_worker_that_beats_keeps_its_calls_and_one_never_reaps_itself(wo
 
 async def test_a_worker_that_was_taken_for_dead_tells_the_truth_later(world: World) -> None:
     paused, alive = world.worker(), world.worker()
-    await paused.begin(OpenCall(record=record(1), dispatched=True))
+    await paused.reserve(OpenCall(record=record(1), dispatched=True))
     world.clock.seconds += DEAD_AFTER_S + 1
     await alive.reap()
     assert (await paused.settle(record(1))).verdict is Verdict.CORRECTED
-    await paused.begin(OpenCall(record=record(2), dispatched=True))
+    await paused.reserve(OpenCall(record=record(2), dispatched=True))
     assert await alive.reap() == ()
     assert await exported(alive) == [record(1)]
 
 
 async def test_hundreds_of_calls_of_a_dead_worker_are_all_reaped(world: World) -> None:
     dead, alive = world.worker(), world.worker()
-    await asyncio.gather(*(dead.begin(OpenCall(record=record(n), dispatched=True)) for n in range(450)))
+    await asyncio.gather(*(dead.reserve(OpenCall(record=record(n), dispatched=True)) for n in range(450)))
     world.clock.seconds += DEAD_AFTER_S + 1
     assert len(await alive.reap()) == 450
     assert len(await ids(alive)) == 450
@@ -296,13 +308,13 @@ async def test_hundreds_of_calls_of_a_dead_worker_are_all_reaped(world: World) -
 
 async def test_a_background_call_outlives_its_worker_and_goes_to_one_other(world: World) -> None:
     dead, first, second = world.worker(), world.worker(), world.worker()
-    await dead.begin(OpenCall(record=background(1)))
-    await dead.entrust(record(1).id, "resp_1", world.clock.now() + 3600)
+    await dead.reserve(OpenCall(record=background(1)))
+    await dead.entrust(record(1).id, "resp_1", world.clock.now() + 3600, ASKED)
     assert await first.adopt() == ()
     world.clock.seconds += DEAD_AFTER_S + 1
     assert await first.reap() == ()
     (call,) = await first.adopt()
-    assert (call.record.response_id, call.worker) == ("resp_1", first.worker)
+    assert (call.record.response_id, call.worker, call.call) == ("resp_1", first.worker, ASKED)
     assert await second.adopt() == ()
     assert await first.adopt({call.record.id}) == ()
     assert await first.adopt() == (call,), "what it has and does not hold is told again"
@@ -310,8 +322,8 @@ async def test_a_background_call_outlives_its_worker_and_goes_to_one_other(world
 
 async def test_a_background_call_past_its_deadline_is_lost_whoever_looks_after_it(world: World) -> None:
     one, other = world.worker(), world.worker()
-    await one.begin(OpenCall(record=background(1)))
-    await one.entrust(record(1).id, "resp_1", world.clock.now() + 3600)
+    await one.reserve(OpenCall(record=background(1)))
+    await one.entrust(record(1).id, "resp_1", world.clock.now() + 3600, ASKED)
     world.clock.seconds += 3600
     await one.beat()
     assert [found.response_id for found in await other.reap()] == ["resp_1"]

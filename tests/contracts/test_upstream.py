@@ -519,7 +519,7 @@ class TestFailing:
                 await anext(chunks)
             assert (caught.value.failure, caught.value.sent) == (Failure.BROKEN_OFF, True)
 
-    async def test_a_silent_body_breaks_off_after_the_read_timeout(self, make: Make) -> None:
+    async def test_a_silent_body_times_out(self, make: Make) -> None:
         timeouts = Timeouts(connect_s=PATIENCE_S, read_s=0.05)
         async with pair(make, Options(timeouts=timeouts)) as (upstream, server):
             opening = begin(upstream.open(asking()))
@@ -528,7 +528,7 @@ class TestFailing:
             reply = await opening
             with pytest.raises(UpstreamFailed) as caught:
                 await body_of(reply)
-            assert caught.value.failure is Failure.BROKEN_OFF
+            assert (caught.value.failure, caught.value.sent) == (Failure.TIMED_OUT, True)
 
 
 async def test_an_answer_of_two_framings_is_none(make: Make) -> None:

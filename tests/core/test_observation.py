@@ -103,3 +103,8 @@ def test_how_the_reading_ended_decides_the_outcome() -> None:
     assert Observation(ending=Ending.BROKEN, status=200).outcome is Outcome.UPSTREAM_CUT
     assert Observation(ending=Ending.CLEAN, status=500).outcome is Outcome.FAILED
     assert Observation(ending=Ending.CLEAN, status=200, stream=True).outcome is Outcome.INCOMPLETE
+
+
+def test_an_id_that_nobody_could_ask_for_is_no_id() -> None:
+    seen = notes({"type": "response.completed", "response": {"id": "resp_1\n{}"}})
+    assert seen.response_id is None

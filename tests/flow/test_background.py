@@ -1,23 +1,31 @@
 """A worker's care for responses that run on, over the real ledger and a scripted upstream."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.adapters.sqlite.ledger import SqliteLedger
+from gateway.core.call import Call
 from gateway.core.errors import Failure, UpstreamFailed
+from gateway.core.estimate import Estimate, estimate
 from gateway.core.ledger import OpenCall
 from gateway.core.observation import Ending, Observation
-from gateway.core.pricing import AccountingRules
-from gateway.core.record import Outcome, Record
-from gateway.core.units import NanoUSD
+from gateway.core.record import Outcome, Record, TokensFrom
+from gateway.core.settle import Settlement, lost, settle
 from gateway.flow import background
 from gateway.flow.background import Background
+from gateway.ports import DEAD_AFTER_S, StoreFailed
 from tests.support.clock import FakeClock
-from tests.support.gateway import CATALOG, ListJournal
+from tests.support.gateway import ListJournal
+from tests.support.ledger import record
+from tests.support.outbox import Moody
+from tests.support.replies import CATALOG, RULES, call_of, drawing, item, observed, response
 from tests.support.scripted import Reply, Scripted
+from tests.support.waiting import until
 
 FAILED = UpstreamFailed(Failure.UNREACHABLE, phase="connect", sent=False)
 
@@ -31,6 +39,10 @@ def body(status: str) -> Reply:
     return Reply(script=[text])
 
 
+WORDS = call_of("responses", model="gpt-5", input="x", background=True)
+DRAWING = drawing(2, stream=False, background=True, max_output_tokens=500, service_tier="priority")
+
+
 class Care:
     """One worker."""
 
@@ -38,10 +50,24 @@ class Care:
         self.ledger, self.clock, self.upstream = ledger, clock, upstream
         self.journal = ListJournal()
         self.background = Background(
-            ledger, upstream, self.journal, clock, CATALOG, AccountingRules(), retention_s=86_400.0
+            ledger, upstream, self.journal, clock, CATALOG, RULES, retention_s=86_400.0
         )
 
-    async def begun(self, name: str = "igr_1", response_id: str | None = "resp_1") -> None:
+    def held(self, call: Call) -> Estimate:
+        """What was reserved for it."""
+        found = estimate(call, CATALOG, RULES, at_s=self.clock.now())
+        assert isinstance(found, Estimate)
+        return found
+
+    def foreground(self, seen: Observation, call: Call) -> Settlement:
+        """What a call in the foreground with this answer is charged."""
+        return settle(seen, call, self.held(call), CATALOG, RULES, at_s=self.clock.now())
+
+    async def begun(
+        self, name: str = "igr_1", response_id: str = "resp_1", call: Call = WORDS, asked: Call | None = WORDS
+    ) -> None:
+        """A call in the background; `asked`: what is known of it."""
+        held = self.held(call)
         record = Record(
             id=name,
             at=self.clock.now(),
@@ -50,12 +76,12 @@ class Care:
             route="responses.create",
             model="gpt-5",
             credential="default",
-            reserved_nusd=NanoUSD(9_000_000),
+            reserved_nusd=held.cost_nusd,
             duration_ms=0.0,
         )
-        await self.ledger.begin(OpenCall(record=record, dispatched=True))
-        if response_id is not None:
-            await self.ledger.entrust(name, response_id, self.clock.now() + 3600)
+        noted = lost(held, at_s=record.at).into(record)
+        await self.ledger.reserve(OpenCall(record=noted, dispatched=True))
+        await self.ledger.entrust(name, response_id, self.clock.now() + 3600, asked)
 
 
 @pytest.fixture
@@ -72,9 +98,11 @@ async def settled(care: Care, name: str = "igr_1") -> Record:
     """Run rounds until the call has its record."""
     running = asyncio.get_running_loop().create_task(care.background.run())
     try:
-        while (record := await care.ledger.record(name)) is None:  # noqa: ASYNC110 - written in a thread, told nobody
+        # It is told last: whoever stops earlier stops in the middle.
+        while not (told := [one for one in care.journal.records if one.id == name]):  # noqa: ASYNC110 - written in a thread
             await asyncio.sleep(0)
-        return record
+        assert await care.ledger.record(name) == told[0]
+        return told[0]
     finally:
         running.cancel()
         await asyncio.wait([running])
@@ -118,6 +146,33 @@ async def test_what_has_not_ended_or_is_not_ours_is_left_alone(
     assert await care.ledger.record("igr_1") is None
 
 
+async def test_it_costs_as_much_as_in_the_foreground_though_another_process_sees_its_end(
+    care: Care, tmp_path: Path
+) -> None:
+    await care.begun(call=DRAWING, asked=DRAWING)
+    await care.ledger.aclose()
+    care.clock.seconds += DEAD_AFTER_S + 1
+    after = Care(SqliteLedger.open(tmp_path, care.clock.now), care.clock, care.upstream)
+    await after.background._round()
+    assert after.upstream.requests == [], "one that has just started does not know yet who is silent"
+    care.clock.seconds += DEAD_AFTER_S + 1
+    end = json.dumps(response([item(1)], main=None)).encode()
+    care.upstream.script = [Reply(script=[end])]
+    record = await settled(after)
+    expected = care.foreground(observed(end), DRAWING)
+    assert (record.tokens_from, record.outcome) == (TokensFrom.ESTIMATED, Outcome.COMPLETED)
+    assert expected.into(record) == record, "every figure is what it had been in the foreground"
+    await after.ledger.aclose()
+
+
+async def test_a_response_that_was_deleted_costs_what_was_reserved(care: Care) -> None:
+    await care.begun(call=DRAWING, asked=DRAWING)
+    care.upstream.script = [Reply(status=404)]
+    record = await settled(care)
+    assert record.cost_nusd == record.reserved_nusd == sum(line.cost_nusd for line in record.lines)
+    assert (record.output_image_tokens, record.outcome) == (272, Outcome.FAILED)
+
+
 async def test_records_grow_old(care: Care) -> None:
     await care.begun("igr_old", "resp_old")
     await care.background.seen(
@@ -128,3 +183,49 @@ async def test_records_grow_old(care: Care) -> None:
     await care.begun()
     await settled(care)
     assert await care.ledger.record("igr_old") is None
+
+
+@pytest.mark.parametrize("asked", [DRAWING, None], ids=["known", "noted by an older version"])
+async def test_one_that_was_deleted_is_settled_once_as_reserved_and_not_asked_for_again(
+    care: Care, asked: Call | None
+) -> None:
+    another = json.dumps(response(tool=None, id="resp_2")).encode()
+    care.upstream.script = [body("in_progress"), Reply(status=404), Reply(script=[another])]
+    await care.begun(call=DRAWING, asked=asked)
+    record = await settled(care)
+    assert (record.outcome, record.tokens_from) == (Outcome.FAILED, TokensFrom.ESTIMATED)
+    assert record.cost_nusd == record.reserved_nusd == care.held(DRAWING).cost_nusd
+    # Another one is looked after, round after round: of the deleted one there is no more talk.
+    await care.begun("igr_2", "resp_2")
+    await settled(care, "igr_2")
+    assert [one.path for one in care.upstream.requests] == ["/responses/resp_1"] * 2 + ["/responses/resp_2"]
+    assert [one.id for one in care.journal.records] == ["igr_1", "igr_2"]
+    assert await care.ledger.open_calls() == ()
+    assert await care.ledger.record("igr_1") == record
+
+
+async def test_who_was_silent_while_the_store_was_down_is_not_taken_for_dead(
+    care: Care, tmp_path: Path
+) -> None:
+    other = SqliteLedger.open(tmp_path, care.clock.now)
+    await other.beat()
+    await other.reserve(OpenCall(record=record(1), dispatched=True))
+    ledger: Any = Moody(care.ledger)
+    care.background.ledger = ledger
+    await care.background._round()
+    running = asyncio.get_running_loop().create_task(care.background.run())
+    ledger.goes_away()
+    told: list[StoreFailed] = []
+    care.background.failed = told.append
+    await until(lambda: len(told) > 1)
+    care.clock.seconds += 10 * DEAD_AFTER_S
+    ledger.comes_back()
+    rounds = ledger.asked.count("adopt")
+    await until(lambda: ledger.asked.count("adopt") > rounds)
+    assert len(await other.open_calls()) == 1
+    care.clock.seconds += DEAD_AFTER_S + 1
+    await until(lambda: bool(care.journal.records))
+    assert [one.outcome for one in care.journal.records] == [Outcome.LOST]
+    running.cancel()
+    await asyncio.wait([running])
+    await other.aclose()

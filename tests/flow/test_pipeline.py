@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import orjson
 import pytest
 
+from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.keyfile import FileKeys
 from gateway.adapters.spool import FileSpool
 from gateway.core.credentials import Credential
@@ -15,14 +17,20 @@ from gateway.core.headers import Header
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, digest_of
 from gateway.core.record import Outcome, Record, TokensFrom
+from gateway.core.units import usd_text
 from gateway.flow.account import Accounts
 from gateway.flow.background import Background
 from gateway.flow.exchange import Arrival
+from gateway.flow.keep import Keeper
 from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
+from gateway.flow.relay import HELD_BYTES
 from gateway.flow.tasks import ClientGoneError
 from tests.support.clock import FakeClock
 from tests.support.gateway import CATALOG, DEFAULT_MODELS, Books, ListJournal, principal
+from tests.support.outbox import ListOutbox
+from tests.support.replies import event, images_body, response, usage
+from tests.support.scripted import JSON as JSON_HEAD
 from tests.support.scripted import Reply, Scripted
 
 JSON: tuple[Header, ...] = ((b"authorization", b"Bearer sk-1"), (b"content-type", b"application/json"))
@@ -39,6 +47,7 @@ class Listener:
     seen: list[object] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     leaves_while_sending: bool = False
+    heads: list[dict[bytes, bytes]] = field(default_factory=list)
 
     async def body(self) -> AsyncIterator[bytes]:
         self.seen.append("body read")
@@ -51,6 +60,7 @@ class Listener:
         await self.left.wait()
 
     async def start(self, status: int, headers: list[Header]) -> None:
+        self.heads.append(dict(headers))
         self.seen.append((status, dict(headers).get(b"content-type")))
 
     async def send(self, chunk: bytes) -> None:
@@ -95,7 +105,9 @@ class House:
         background = Background(
             books, self.upstream, self.journal, self.clock, CATALOG, money, retention_s=1e9
         )
-        accounts = Accounts(books, self.journal, background, self.clock, CATALOG, money)
+        calendar = ZoneCalendar("UTC")
+        keeper = Keeper(books, ListOutbox(), self.journal, self.clock, calendar)
+        accounts = Accounts(keeper, self.journal, background, self.clock, calendar, CATALOG, money)
         self.orphans = Orphans(accounts, finish=self.finish, most=2, limit_s=self.limit_s)
         self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self._spool, accounts, self.orphans)
         self.open_spools = 0
@@ -220,6 +232,33 @@ class TestEndings:
         assert client.seen[-2:] == [after, "cut"]
         assert house.record.outcome is Outcome.UPSTREAM_CUT
 
+    @pytest.mark.parametrize(
+        ("failure", "code"),
+        [
+            (Failure.BROKEN_OFF, Code.UPSTREAM_UNREACHABLE),
+            (Failure.TIMED_OUT, Code.UPSTREAM_TIMEOUT),
+        ],
+    )
+    async def test_a_plain_answer_that_breaks_off_while_its_head_is_held_is_told(
+        self, failure: Failure, code: Code
+    ) -> None:
+        failed = UpstreamFailed(failure, phase="read", sent=True)
+        house, client = House(Scripted([Reply(script=[b"half", failed])])), Listener([ASKED])
+        await house.serve(client)
+        assert client.seen == ["body read", code], "nothing of the half"
+        record = house.record
+        assert (record.outcome, record.code) == (Outcome.UPSTREAM_CUT, code.code)
+        assert (record.status, record.upstream_status) == (code.status, 200)
+        assert (record.bytes_out, record.first_byte_ms) == (0, None)
+        assert record.cost_nusd == record.reserved_nusd > 0, "it had been sent"
+
+    async def test_one_that_breaks_off_after_its_head_went_cuts_the_client(self) -> None:
+        beginning = b"x" * HELD_BYTES
+        house, client = House(Scripted([Reply(script=[beginning, BROKEN])])), Listener()
+        await house.serve(client)
+        assert client.seen == ["body read", (200, b"application/json"), beginning, "cut"]
+        assert (house.record.outcome, house.record.status) == (Outcome.UPSTREAM_CUT, 200)
+
     @pytest.mark.parametrize("waiting_for", ["head", "chunk"])
     async def test_a_client_that_leaves_ends_the_call(self, waiting_for: str) -> None:
         client, never = Listener(), asyncio.Event()
@@ -253,11 +292,12 @@ class TestEndings:
         assert (house.record.outcome, house.record.status) == (Outcome.FAILED, 500)
         assert "internal error" in caplog.text
 
-    @pytest.mark.parametrize("started", [False, True])
-    async def test_a_server_that_stops_tells_or_cuts(self, started: bool) -> None:
+    @pytest.mark.parametrize("at", ["waiting for the head", "while it is held", "in a stream"])
+    async def test_a_server_that_stops_tells_or_cuts(self, at: str) -> None:
         client, never = Listener(), asyncio.Event()
-        reply = Reply(script=[b"one", never])
-        house = House(Scripted([reply] if started else [never, reply]))
+        answered, started = at != "waiting for the head", at == "in a stream"
+        reply = Reply(headers=SSE if started else JSON_HEAD, script=[b"one", never])
+        house = House(Scripted([reply] if answered else [never, reply]))
         serving = asyncio.get_running_loop().create_task(house.serve(client))
         await settle()
         serving.cancel()
@@ -265,7 +305,9 @@ class TestEndings:
         await settle()
         assert client.seen[-1] == ("cut" if started else Code.SHUTTING_DOWN)
         assert (house.record.outcome, house.record.code) == (Outcome.CANCELLED, "shutting_down")
-        assert reply.closed == int(started)
+        assert house.record.status == (200 if started else 503)
+        assert house.record.upstream_status == (200 if answered else None)
+        assert reply.closed == int(answered)
 
 
 PICTURE = (
@@ -275,6 +317,41 @@ PICTURE = (
 )
 PARTIAL = b'event: image_generation.partial_image\ndata: {"type":"image_generation.partial_image","b64_json":"AA"}\n\n'
 ASKED = b'{"model":"gpt-image-1","prompt":"x","size":"1024x1024","quality":"low","stream":true,"partial_images":2}'
+
+PLAINLY = b'{"model":"gpt-image-1","prompt":"x","size":"1024x1024","quality":"low"}'
+PLAIN = images_body(usage(272, text=10))
+
+
+class TestTags:
+    """Names that a client gives its call, for the ledger."""
+
+    async def test_they_are_in_the_record_and_in_the_open_call_and_do_not_go_up(self) -> None:
+        hold = asyncio.Event()
+        house = House(Scripted([hold, Reply(script=[PLAIN])]))
+        headers = (*JSON, (b"x-imagegate-tags", b"campaign=spring"), (b"x-imagegate-tags", b"env=prod"))
+        serving = asyncio.get_running_loop().create_task(
+            house.serve(Listener([PLAINLY]), arrival(headers=headers))
+        )
+        await settle()
+        tags = (("campaign", "spring"), ("env", "prod"))
+        assert [call.record.tags for call in house.books.open.values()] == [tags]
+        hold.set()
+        await serving
+        assert house.record.tags == tags
+        assert [name for name, _ in house.upstream.requests[0].headers] == [b"content-type"]
+
+    async def test_bad_ones_are_refused_before_the_body_is_read(self) -> None:
+        house, client = House(Scripted([])), Listener([PLAINLY])
+        await house.serve(client, arrival(headers=(*JSON, (b"x-imagegate-tags", b"spring"))))
+        assert client.seen == [Code.INVALID_HEADER]
+        assert (house.record.status, house.record.tags) == (400, ())
+        assert house.upstream.requests == []
+
+    async def test_what_costs_nothing_is_not_judged_by_them(self) -> None:
+        house, client = House(Scripted([Reply(script=[b"{}"])])), Listener([])
+        headers = (*JSON, (b"x-imagegate-tags", b"spring"))
+        await house.serve(client, Arrival("igr_1", "GET", "/v1/files", b"", headers, FakeClock().ticks()))
+        assert client.seen[-1] == "end"
 
 
 class TestMoney:
@@ -343,9 +420,9 @@ class TestOrphans:
     """Generations whose client has left."""
 
     @staticmethod
-    async def left(house: House, client: Listener) -> None:
+    async def left(house: House, client: Listener, asked: Arrival | None = None) -> None:
         """Ask, and leave as soon as there is nothing more to get."""
-        serving = asyncio.get_running_loop().create_task(house.serve(client))
+        serving = asyncio.get_running_loop().create_task(house.serve(client, asked))
         await settle()
         client.left.set()
         await serving
@@ -389,6 +466,91 @@ class TestOrphans:
         await self.left(house, Listener([ASKED]))
         await settle()
         assert (reply.closed, len(house.orphans)) == (1, 0)
+
+    async def test_a_client_that_leaves_while_the_head_is_held_leaves_what_was_seen(self) -> None:
+        """No chunk is lost, and none is looked at twice: either would make the report unreadable."""
+        hold = asyncio.Event()
+        at = len(PLAIN) // 2
+        house = House(Scripted([Reply(script=[PLAIN[:at], hold, PLAIN[at:]])]), finish=True)
+        client = Listener([PLAINLY])
+        await self.left(house, client)
+        assert (client.seen, len(house.orphans)) == (["body read"], 1)
+        hold.set()
+        await settle()
+        record = house.record
+        assert (record.outcome, record.tokens_from) == (Outcome.CLIENT_GONE, TokensFrom.REPORTED)
+        assert (record.output_image_tokens, record.images) == (272, 1)
+        assert (record.status, record.upstream_status, record.bytes_out) == (None, 200, 0)
+        assert house.books.records == [record]
+
+    @pytest.mark.parametrize("finish", [True, False])
+    async def test_one_that_leaves_while_a_complete_answer_is_sent_leaves_it_settled(
+        self, finish: bool
+    ) -> None:
+        class Slow(Listener):
+            async def send(self, chunk: bytes) -> None:
+                await asyncio.Event().wait()
+
+        house, client = House(Scripted([Reply(script=[PLAIN])]), finish=finish), Slow([PLAINLY])
+        await self.left(house, client)
+        await settle()
+        record = house.record
+        assert (record.outcome, record.status) == (Outcome.CLIENT_GONE, 200)
+        assert client.heads[0][b"x-imagegate-cost-usd"] == usd_text(record.cost_nusd).encode()
+        assert (record.tokens_from, record.cost_nusd) == (TokensFrom.REPORTED, 272 * 40_000 + 10 * 5_000)
+
+    @pytest.mark.parametrize(
+        ("end", "outcome"),
+        [
+            ("completed", Outcome.COMPLETED),
+            ("failed", Outcome.FAILED),
+            ("incomplete", Outcome.INCOMPLETE),
+        ],
+    )
+    @pytest.mark.parametrize("background", [True, False])
+    async def test_a_background_stream_ends_as_its_events_say_though_its_client_has_left(
+        self, background: bool, end: str, outcome: Outcome
+    ) -> None:
+        """It is made to be left; a foreground one is not."""
+        hold = asyncio.Event()
+        shown = response(status=end, tool=None)
+        created, ended = (
+            event(f"response.{status}", response={**shown, "status": status})
+            for status in ("in_progress", end)
+        )
+        house = House(Scripted([Reply(headers=SSE, script=[created, hold, ended])]), finish=True)
+        body = {"model": "gpt-5", "input": "x", "stream": True, "background": background}
+        await self.left(house, Listener([orjson.dumps(body)]), arrival("/v1/responses"))
+        hold.set()
+        await settle()
+        assert house.record.outcome is (outcome if background else Outcome.CLIENT_GONE)
+        assert house.record.response_id == "resp_1"
+        assert house.books.records == [house.record]
+
+    async def test_a_background_stream_whose_line_breaks_after_its_end_has_ended(self) -> None:
+        ended = event("response.completed", response=response(tool=None))
+        hold = asyncio.Event()
+        house = House(Scripted([Reply(headers=SSE, script=[hold, ended, BROKEN])]), finish=True)
+        body = b'{"model":"gpt-5","input":"x","stream":true,"background":true}'
+        await self.left(house, Listener([body]), arrival("/v1/responses"))
+        hold.set()
+        await settle()
+        assert house.record.outcome is Outcome.COMPLETED
+
+    async def test_one_that_breaks_before_it_is_still_the_clients_leaving_or_goes_on(self) -> None:
+        created = event("response.created", response=response(status="in_progress", main=None, tool=None))
+        for sent, outcomes, goes_on in (
+            (b": nothing yet\n\n", [Outcome.CLIENT_GONE], []),
+            (created, [], ["resp_1"]),
+        ):
+            hold = asyncio.Event()
+            house = House(Scripted([Reply(headers=SSE, script=[sent, hold, BROKEN])]), finish=True)
+            body = b'{"model":"gpt-5","input":"x","stream":true,"background":true}'
+            await self.left(house, Listener([body]), arrival("/v1/responses"))
+            hold.set()
+            await settle()
+            assert [record.outcome for record in house.journal.records] == outcomes
+            assert [call.record.response_id for call in house.books.open.values()] == goes_on
 
     async def test_what_costs_nothing_is_not_read_on(self) -> None:
         reply = Reply(script=[b"{", asyncio.Event()])

@@ -12,15 +12,10 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("core", "flow", "adapters", "web")
 TESTED_ELSEWHERE = {
     "flow/exchange.py": "values and a protocol, without behaviour",
-    "flow/parse.py": "tests/web/test_proxy.py, over real sockets",
-    "flow/account.py": "tests/flow/test_pipeline.py",
     "flow/orphans.py": "tests/flow/test_pipeline.py",
     "flow/endings.py": "tests/flow/test_pipeline.py",
-    "flow/story.py": "tests/flow/test_pipeline.py",
-    "flow/relay.py": "tests/web/test_proxy.py and tests/flow/test_pipeline.py",
     "flow/identify.py": "tests/flow/test_pipeline.py",
     "flow/admit.py": "tests/flow/test_pipeline.py",
-    "web/errors.py": "tests/web/test_proxy.py",
     "web/health.py": "tests/web/test_proxy.py",
     "web/listeners.py": "tests/system/test_streams.py",
     "web/ops.py": "tests/system/test_streams.py",

@@ -34,18 +34,18 @@ level = "debug"
 
 
 def test_settings_that_work_already_are_not_named(tmp_path: Path) -> None:
-    assert load_text(tmp_path, HONOURED).unbuilt() == ()
+    text = HONOURED + '[store]\non_failure = "open"\n'
+    assert load_text(tmp_path, text).unbuilt() == ()
 
 
 def test_settings_that_wait_for_their_part_are_named_once_even_at_their_default(tmp_path: Path) -> None:
     text = HONOURED + '[store]\nurl = "redis://h"\n[metrics]\nenabled = true\n'
-    text += '[[team]]\nid = "b"\nlimits = ["1 image per day"]\n[[team]]\nid = "c"\nlimits = []\n'
+    text += '[[key]]\nid = "b"\nteam = "a"\nsecret = "sk-b"\ninject_safety_identifier = true\n'
+    text += '[[key]]\nid = "c"\nteam = "a"\nsecret = "sk-c"\ninject_safety_identifier = false\n'
 
-    unbuilt = load_text(
-        tmp_path, text, {"IMAGEGATE_CACHE__TTL_S": "60", "IMAGEGATE_ORG__LIMITS": "[]"}
-    ).unbuilt()
+    unbuilt = load_text(tmp_path, text, {"IMAGEGATE_CACHE__TTL_S": "60"}).unbuilt()
 
-    assert unbuilt == ("store.url", "cache.ttl_s", "org.limits", "team.limits", "metrics.enabled")
+    assert unbuilt == ("store.url", "cache.ttl_s", "key.inject_safety_identifier", "metrics.enabled")
 
 
 def test_nothing_given_is_nothing_unbuilt() -> None:

@@ -4,13 +4,14 @@ import asyncio
 import functools
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvicorn
 
+from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.ids import TimeOrderedIds
 from gateway.adapters.keyfile import FileKeys
@@ -20,18 +21,22 @@ from gateway.adapters.transport import FastUpstream
 from gateway.catalog import load
 from gateway.cli.server import config
 from gateway.core.admission import DefaultModels
+from gateway.core.call import Call
 from gateway.core.credentials import Account, Credential
 from gateway.core.ledger import OpenCall, Settlement, Verdict
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
+from gateway.core.quota import Claim, Exceeded, Standing
 from gateway.core.record import Record
 from gateway.flow.account import Accounts
 from gateway.flow.background import Background
+from gateway.flow.keep import Keeper
 from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
-from gateway.ports import StoreFailed, Timeouts, Upstream
+from gateway.ports import Spool, StoreFailed, Timeouts, Upstream
 from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.proxy import Proxy
+from tests.support.outbox import ListOutbox
 from tests.support.raw import PATIENCE_S
 
 KEY = "sk-test"
@@ -48,6 +53,7 @@ class LiveGateway:
     server: uvicorn.Server
     records: list[Record]
     """Of the requests that are over, in the order in which they ended."""
+    ledger: SqliteLedger
 
     @property
     def connections(self) -> int:
@@ -78,13 +84,29 @@ class Books:
         self.records: list[Record] = []
         self.broken = False
 
-    async def begin(self, call: OpenCall) -> None:
+    async def reserve(
+        self, call: OpenCall, claim: Claim | None = None, *, force: bool = False
+    ) -> Standing | Exceeded:
+        del claim, force
         await asyncio.sleep(0)  # A store takes its time: whoever cancels may come here.
         if self.broken:
             raise StoreFailed("broken", unknown=False)
         self.open[call.record.id] = call
+        return Standing(0)
 
-    async def settle(self, record: Record) -> Settlement:
+    async def admit(self, claim: Claim) -> Standing | Exceeded:
+        del claim
+        await asyncio.sleep(0)
+        if self.broken:
+            raise StoreFailed("broken", unknown=False)
+        return Standing(0)
+
+    async def leave(self, call_id: str) -> None:
+        del call_id
+        await asyncio.sleep(0)
+
+    async def settle(self, record: Record, images: int = 0) -> Settlement:
+        del images
         await asyncio.sleep(0)
         if self.broken:
             raise StoreFailed("broken", unknown=True)
@@ -92,11 +114,11 @@ class Books:
         self.records.append(record)
         return Settlement(Verdict.WRITTEN, record)
 
-    async def entrust(self, record_id: str, response_id: str, deadline: float) -> bool:
+    async def entrust(self, record_id: str, response_id: str, deadline: float, asked: Call | None) -> bool:
         await asyncio.sleep(0)
         call = self.open[record_id]
         kept = replace(call.record, response_id=response_id)
-        self.open[record_id] = replace(call, record=kept, deadline=deadline)
+        self.open[record_id] = replace(call, record=kept, deadline=deadline, call=asked)
         return True
 
     async def response(self, response_id: str) -> OpenCall | None:
@@ -128,6 +150,7 @@ async def live_gateway(
     body_timeout_s: float = PATIENCE_S,
     drain_timeout_s: float = 0,
     finish: bool = False,
+    new_spool: Callable[[], Spool] = FileSpool,
 ) -> AsyncIterator[LiveGateway]:
     """
     A gateway in front of `base_url`.
@@ -136,6 +159,7 @@ async def live_gateway(
         base_url: of the upstream, with `/v1`.
         holders: who holds which secret; by default `sk-test` with everything allowed.
         upstream: instead of one over httpx2.
+        new_spool: where bodies are kept.
     """
     clock = SystemClock()
     journal = ListJournal()
@@ -148,7 +172,9 @@ async def live_gateway(
         max_connections=1000,
     )
     background = Background(ledger, real, journal, clock, CATALOG, AccountingRules(), retention_s=1e9)
-    accounts = Accounts(ledger, journal, background, clock, CATALOG, AccountingRules())
+    calendar = ZoneCalendar("UTC")
+    keeper = Keeper(ledger, ListOutbox(), journal, clock, calendar)
+    accounts = Accounts(keeper, journal, background, clock, calendar, CATALOG, AccountingRules())
     pipeline = Pipeline(
         rules=Rules(
             max_body_bytes=max_body_bytes,
@@ -161,7 +187,7 @@ async def live_gateway(
         clock=clock,
         keys=FileKeys({digest_of(secret): who for secret, who in (holders or {KEY: principal()}).items()}),
         upstream=real,
-        new_spool=FileSpool,
+        new_spool=new_spool,
         accounts=accounts,
         orphans=Orphans(accounts, finish=finish, most=10, limit_s=PATIENCE_S),
     )
@@ -181,7 +207,7 @@ async def live_gateway(
     try:
         while not server.started:
             await asyncio.sleep(0)
-        yield LiveGateway(sock.getsockname()[1], server, journal.records)
+        yield LiveGateway(sock.getsockname()[1], server, journal.records, ledger)
     finally:
         server.should_exit = True
         server.force_exit = True

@@ -45,6 +45,24 @@ def record(number: int = 0, **changes: Any) -> Record:
     return replace(made, **changes)
 
 
+def noted(number: int = 0, **changes: Any) -> Record:
+    """What is noted of a call before it goes up: as it would be if it were lost now."""
+    cost = record().reserved_nusd
+    line = Line(model="gpt-image-2", role=Role.IMAGE, input_text=65, output_image=660, cost_nusd=cost)
+    about = {
+        "outcome": Outcome.FAILED,
+        "status": None,
+        "images": 0,
+        "input_text_tokens": 65,
+        "output_image_tokens": 660,
+        "tokens_from": TokensFrom.ESTIMATED,
+        "cost_nusd": cost,
+        "lines": (line,),
+        "duration_ms": 1.0,
+    }
+    return record(number, **about | changes)
+
+
 def some(values: list[str]) -> st.SearchStrategy[str | None]:
     return st.none() | st.sampled_from(values)
 
@@ -80,13 +98,15 @@ class Disk:
     def __init__(self) -> None:
         self.fails: Callable[[str], bool] = lambda _: False
         """Whether this one fails; asked with the name of the file."""
+        self.is_full = False
+        """Whether nothing can be written to it."""
         self.syncs = 0
         self.failures = 0
 
 
 @contextmanager
 def failing_disk(name: str) -> Iterator[Disk]:
-    """A way to the disk for SQLite, under this name, whose syncs fail when the test says so."""
+    """A way to the disk for SQLite, under this name, whose syncs and writes fail when the test says so."""
     disk = Disk()
 
     class File(apsw.VFSFile):
@@ -100,6 +120,12 @@ def failing_disk(name: str) -> Iterator[Disk]:
                 disk.failures += 1
                 raise apsw.IOError("the disk failed")
             super().xSync(flags)
+
+        def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
+            if disk.is_full:
+                disk.failures += 1
+                raise apsw.FullError("the disk is full")
+            super().xWrite(data, offset)
 
     class System(apsw.VFS):
         def __init__(self) -> None:

@@ -15,7 +15,7 @@ from gateway.adapters.clock import SystemClock
 from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.core.ledger import OpenCall
 from gateway.core.units import NanoUSD
-from tests.support.ledger import record
+from tests.support.ledger import noted, record
 
 now = SystemClock().now
 AT_ONCE = 50
@@ -31,7 +31,7 @@ async def main(folder: Path, name: str, calls: int) -> None:
 async def client(ledger: SqliteLedger, name: str, numbers: Iterator[int]) -> None:
     for number in numbers:
         one = record(number, id=f"igr_{name}_{number}", cost_nusd=NanoUSD(number), at=now())
-        await ledger.begin(OpenCall(record=one, dispatched=True))
+        await ledger.reserve(OpenCall(record=noted(id=one.id, at=one.at), dispatched=True))
         os.write(1, f"b {one.id}\n".encode())
         await ledger.settle(one)
         os.write(1, f"s {one.id}\n".encode())

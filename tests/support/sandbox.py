@@ -28,13 +28,17 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def serve(app: ASGIApp) -> Iterator[str]:
+def serve(app: ASGIApp, config: uvicorn.Config | None = None) -> Iterator[str]:
     """
     The application's base URL, without a trailing slash, as long as the block lasts.
 
     Open connections are dropped at the end, and what still works is given a second.
+
+    Args:
+        app: what is served.
+        config: how, where it is not to be as the sandbox is.
     """
-    config = uvicorn.Config(
+    config = config or uvicorn.Config(
         app,
         http="httptools",
         loop="asyncio",

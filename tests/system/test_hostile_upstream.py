@@ -8,7 +8,7 @@ that it did not hold before.
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from gateway.flow.relay import HELD_BYTES
 from tests.support.answers import Answer, read_answer
 from tests.support.process import KEY, Running, gateway_process
 from tests.support.raw import RawUpstream, Wire, raw_client, raw_upstream, request_bytes
@@ -104,8 +105,13 @@ def refused(status: int, code: str) -> Seen:
     return Seen(status, None, whole=True, outcome="failed", code=code)
 
 
-def cut(body: bytes) -> Seen:
-    return Seen(200, body, whole=False, outcome="upstream_cut", code="upstream_unreachable")
+def cut(body: bytes, code: str = "upstream_unreachable") -> Seen:
+    return Seen(200, body, whole=False, outcome="upstream_cut", code=code)
+
+
+def told(error: Seen) -> Seen:
+    """A plain answer that broke off: its head was held for what it cost, so that there can be an error of ours."""
+    return replace(error, outcome="upstream_cut")
 
 
 def whole(body: bytes, outcome: str = "completed") -> Seen:
@@ -119,6 +125,7 @@ def either(*, fast: Seen, httpx2: Seen) -> dict[str, Seen]:
 
 UNREACHABLE = refused(502, "upstream_unreachable")
 TIMEOUT = refused(504, "upstream_timeout")
+LONG = b"x" * HELD_BYTES
 MANY = b"".join(b"X-%d: y\r\n" % n for n in range(10_000))
 LONG_LINE = (
     b'event: image_generation.completed\ndata: {"type":"image_generation.completed","b64_json":"'
@@ -133,12 +140,27 @@ CASES = [
     pytest.param(JSON[:5], "reset", UNREACHABLE, id="resets within the head"),
     pytest.param(b"", "hold", TIMEOUT, id="says nothing"),
     pytest.param(JSON, "hold", TIMEOUT, id="stops within the head"),
-    pytest.param(JSON + b"Content-Length: 9\r\n\r\n", "close", cut(b""), id="closes before the body"),
-    pytest.param(JSON + b"Content-Length: 9\r\n\r\nhalf", "close", cut(b"half"), id="closes within a body"),
-    pytest.param(JSON + b"Content-Length: 9\r\n\r\nhalf", "hold", cut(b"half"), id="stops within a body"),
+    pytest.param(
+        JSON + b"Content-Length: 9\r\n\r\n", "close", told(UNREACHABLE), id="closes before the body"
+    ),
+    pytest.param(
+        JSON + b"Content-Length: 9\r\n\r\nhalf", "close", told(UNREACHABLE), id="closes within a body"
+    ),
+    pytest.param(JSON + b"Content-Length: 9\r\n\r\nhalf", "hold", told(TIMEOUT), id="stops within a body"),
+    pytest.param(
+        JSON + b"Content-Length: 99999999\r\n\r\n" + LONG, "close", cut(LONG), id="closes within a long body"
+    ),
+    pytest.param(
+        JSON + b"Content-Length: 99999999\r\n\r\n" + LONG[1:],
+        "close",
+        told(UNREACHABLE),
+        id="closes a byte before it is long",
+    ),
     pytest.param(STREAM, "close", cut(b""), id="closes before the first event"),
     pytest.param(STREAM + chunk(PARTIAL), "close", cut(PARTIAL), id="closes between events"),
-    pytest.param(STREAM + chunk(PARTIAL), "hold", cut(PARTIAL), id="stops between events"),
+    pytest.param(
+        STREAM + chunk(PARTIAL), "hold", cut(PARTIAL, "upstream_timeout"), id="stops between events"
+    ),
     pytest.param(STREAM + chunk(PARTIAL)[:20], "close", cut(PARTIAL[:16]), id="closes within an event"),
     pytest.param(
         STREAM + chunk(DONE), "close", cut(DONE), id="closes after the last byte, before the last chunk"
@@ -178,7 +200,10 @@ CASES = [
     pytest.param(b"\x16\x03\x01 what is this\r\n\r\n", "hold", UNREACHABLE, id="garbage"),
     pytest.param(b"+PONG\r\n", "hold", either(fast=UNREACHABLE, httpx2=TIMEOUT), id="another protocol"),
     pytest.param(
-        b"HTTP/2.0 200 OK\r\n\r\n", "hold", either(fast=UNREACHABLE, httpx2=cut(b"")), id="another version"
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        "hold",
+        either(fast=UNREACHABLE, httpx2=told(TIMEOUT)),
+        id="another version",
     ),
     pytest.param(
         JSON.replace(b"200 OK", b"999 Odd") + b"Content-Length: 2\r\n\r\n{}",
@@ -199,7 +224,7 @@ CASES = [
     ),
     pytest.param(JSON + b"X-Big: " + b"x" * 1_000_000, "hold", UNREACHABLE, id="a header of 1 MB"),
     pytest.param(
-        JSON + MANY + b"\r\n", "hold", either(fast=UNREACHABLE, httpx2=cut(b"")), id="10 000 fields"
+        JSON + MANY + b"\r\n", "hold", either(fast=UNREACHABLE, httpx2=told(TIMEOUT)), id="10 000 fields"
     ),
     pytest.param(
         b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000 + JSON + b"Content-Length: 2\r\n\r\n{}",
@@ -277,14 +302,19 @@ def check(answer: Answer, seen: Seen) -> None:
 @pytest.mark.parametrize(
     "framing", [b"Content-Length: 99999999999\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"]
 )
-async def test_an_endless_answer_ends_when_the_client_leaves(stage: Stage, framing: bytes) -> None:
+@pytest.mark.parametrize("held", [True, False], ids=["while its head is held", "after its head"])
+async def test_an_endless_answer_ends_when_the_client_leaves(
+    stage: Stage, framing: bytes, held: bool
+) -> None:
     before = len(stage.records())
     piece = bytes(1 << 16) if framing.startswith(b"C") else chunk(bytes(1 << 16))
     async with raw_client(stage.gateway.port) as client:
         await client.write(ASK)
         wire, _ = await stage.upstream.request()
         await wire.write(JSON, framing, piece)
-        await client.read(1 << 16)
+        if not held:
+            await wire.write(piece * (HELD_BYTES >> 16))
+            await client.read(1 << 16)
         client.reset()
         with pytest.raises(ConnectionError):
             await write_for_ever(wire, piece)

@@ -465,12 +465,26 @@ class TestEndings:
 
     async def test_a_plain_body_that_breaks_upstream_is_short_for_the_client(self) -> None:
         async with house() as (client, upstream, _):
-            await client.write(request_bytes("POST", "/v1/images/generations", GENERATION))
+            await client.write(request_bytes("GET", "/v1/files/file-1/content"))
             wire, _ = await upstream.request()
             await wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
             await client.read_until(b"half")
             await wire.close()
             assert await client.read_all() == b""
+
+    async def test_one_whose_head_is_held_for_its_cost_is_a_502_instead(self) -> None:
+        async with house() as (client, upstream, gateway):
+            await client.write(request_bytes("POST", "/v1/images/generations", GENERATION))
+            wire, _ = await upstream.request()
+            await wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            await wire.close()
+            answer = await read_answer(client)
+            assert (answer.status, answer.error["code"]) == (502, "upstream_unreachable")
+            assert answer.header("x-should-retry") == "false"
+            assert answer.header("x-imagegate-cost-usd") is None
+            await client.write(request_bytes("GET", "/livez"))
+            assert (await read_answer(client)).status == 200, "and the connection serves on"
+            assert [record.outcome.value for record in gateway.records] == ["upstream_cut"]
 
     async def test_a_clean_end_is_a_clean_end(self) -> None:
         async with house() as (client, upstream, _):

@@ -1,19 +1,26 @@
 """The `Ledger` port over SQLite."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import apsw
 
-from gateway.adapters.sqlite import acts, schema
+from gateway.adapters.sqlite import acts, schema, verify
 from gateway.adapters.sqlite.connection import FILE, UnfitError, guard, reading, writing
 from gateway.adapters.sqlite.queries import Reads
-from gateway.adapters.sqlite.rows import to_row
-from gateway.adapters.sqlite.workers import this_worker
+from gateway.adapters.sqlite.rows import Row, to_row
+from gateway.adapters.sqlite.workers import Worker, is_gone, this_worker
 from gateway.adapters.sqlite.writer import Writer
-from gateway.core.ledger import OpenCall, Settlement, Verdict
+from gateway.core.call import Call
+from gateway.core.ledger import OpenCall, Settlement, Verdict, micros
+from gateway.core.limits import Limit
+from gateway.core.quota import Claim, Exceeded, Standing
 from gateway.core.record import Record
+from gateway.core.verify import Broken
+from gateway.ports import StoreFailed
+
+T = TypeVar("T")
 
 CHECKED_AT_START_BYTES: Final = 256 << 20
 """Up to this size the file is read through at the start; of larger ones only the head."""
@@ -54,7 +61,7 @@ class SqliteLedger(Reads):
 
     Args:
         folder: where the file lies. See `open`, which makes it fit.
-        now: reads the clock, epoch seconds.
+        now: reads the clock of the store, which is that of the machine: epoch seconds.
         vfs: as in `connection.writing`.
     """
 
@@ -62,7 +69,8 @@ class SqliteLedger(Reads):
         super().__init__(folder / FILE, vfs)
         self._now = now
         self._worker = this_worker()
-        self._writer = Writer(lambda: writing(self._file, vfs))
+        self._inode = 0
+        self._writer = Writer(self._connect, self._is_there)
 
     @classmethod
     def open(cls, folder: Path, now: Callable[[], float], *, vfs: str | None = None) -> Self:
@@ -88,25 +96,36 @@ class SqliteLedger(Reads):
         """The name of this process."""
         return self._worker.id
 
-    async def begin(self, call: OpenCall) -> None:
-        """Note a call that starts."""
+    async def admit(self, claim: Claim) -> Standing | Exceeded:
+        """Let a call in, if its limits do."""
         now = self._now()
-        await self._writer.run(lambda db: acts.begin(db, call, self._worker, now))
+        return await self._run(lambda db: acts.admit(db, claim, self._worker, now))
+
+    async def leave(self, call_id: str) -> None:
+        """Give back the place of a call."""
+        await self._writer.run(lambda db: acts.leave(db, call_id))
+
+    async def reserve(
+        self, call: OpenCall, claim: Claim | None = None, *, force: bool = False
+    ) -> Standing | Exceeded:
+        """Hold what a call may come to, if its limits let it, and note it."""
+        now = self._now()
+        return await self._run(lambda db: acts.reserve(db, call, claim, self._worker, now, force=force))
 
     async def dispatch(self, record_id: str) -> bool:
         """Note that the request goes up."""
         return await self._writer.run(lambda db: acts.dispatch(db, record_id))
 
-    async def entrust(self, record_id: str, response_id: str, deadline: float) -> bool:
-        """Note that the call runs in the background."""
-        return await self._writer.run(lambda db: acts.entrust(db, record_id, response_id, deadline))
+    async def entrust(self, record_id: str, response_id: str, deadline: float, asked: Call | None) -> bool:
+        """Note that the call runs in the background, and what was asked."""
+        return await self._writer.run(lambda db: acts.entrust(db, record_id, response_id, deadline, asked))
 
-    async def settle(self, record: Record) -> Settlement:
+    async def settle(self, record: Record, images: int = 0) -> Settlement:
         """Write a call's record and close the call."""
         said: list[Settlement] = []
 
         def act(db: apsw.Connection) -> Settlement:
-            found = acts.settle(db, record)
+            found = acts.settle(db, record, images)
             # Run again after a commit that failed, it may find what it wrote itself: that is no repetition.
             if said and found.verdict is Verdict.REPEATED and to_row(found.record) == to_row(said[0].record):
                 return said[0]
@@ -115,10 +134,16 @@ class SqliteLedger(Reads):
 
         return await self._writer.run(act)
 
-    async def beat(self) -> None:
-        """This worker lives."""
+    async def beat(self, *, pardon: bool = False) -> None:
+        """This worker lives, and so may others."""
         now = self._now()
-        await self._writer.run(lambda db: acts.beat(db, self._worker, now))
+
+        def act(db: apsw.Connection) -> None:
+            acts.beat(db, self._worker, now)
+            if pardon:
+                _pardon(db, self._worker, now)
+
+        await self._writer.run(act)
 
     async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
         """Take over the background calls of dead workers."""
@@ -138,27 +163,78 @@ class SqliteLedger(Reads):
         pruned = 0
         while some := await self._writer.run(lambda db: acts.prune(db, before)):
             pruned += some
+        now = self._now()
+        await self._writer.run(lambda db: acts.tidy(db, now))
         return pruned
+
+    async def set_limits(self, scope: str, limits: Sequence[Limit] | None) -> None:
+        """Put limits before those configured."""
+        now = self._now()
+        await self._writer.run(lambda db: acts.set_limits(db, scope, limits, now))
+
+    async def repair(self) -> tuple[Broken, ...]:
+        """Mend what does not add up."""
+        mended: dict[Broken, None] = {}
+
+        def act(db: apsw.Connection) -> tuple[Broken, ...]:
+            # Run again after a commit that failed, it may find its own work done.
+            mended.update(dict.fromkeys(verify.repair(db)))
+            return tuple(mended)
+
+        return await self._writer.run(act)
 
     async def ping(self) -> None:
         """Returns if the ledger can be written to."""
-        await self._writer.run(lambda db: db.execute("SELECT 1 FROM record LIMIT 1").fetchone())
+        await self._writer.run(
+            lambda db: db.execute("SELECT 1 FROM record LIMIT 1").fetchone(), optional=True
+        )
 
     async def aclose(self) -> None:
         """Finish what was begun and close the file."""
         await super().aclose()
         await self._writer.aclose()
 
+    def _connect(self) -> apsw.Connection:
+        # `open` has made it. A new one in its place would be an empty ledger, and nobody would notice.
+        if not self._file.is_file():
+            raise apsw.CantOpenError(f"{self._file} has gone")
+        db = writing(self._file, self._vfs)
+        self._inode = self._file.stat().st_ino
+        return db
+
+    def _is_there(self) -> bool:
+        """Whether the file that is open still lies in its place: what is written to a removed one is lost."""
+        try:
+            return self._file.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    async def _run(self, act: Callable[[apsw.Connection], T]) -> T:
+        try:
+            return await self._writer.run(act, optional=True)
+        except LookupError as error:  # of core.windows: no calendar for the store's time
+            raise StoreFailed(str(error), unknown=False) from error
+
+
+def _pardon(db: apsw.Connection, asking: Worker, now: float) -> None:
+    registered: list[Row] = db.execute("SELECT id, host, pid, born, beat FROM worker").fetchall()
+    living = [one for one in (Worker(*row) for row in registered) if not is_gone(one, asking.host)]
+    db.executemany(
+        "UPDATE worker SET beat = max(beat, ?) WHERE id = ?", [(micros(now), one.id) for one in living]
+    )
+
 
 def _prepare(db: apsw.Connection) -> None:
-    schema.migrate(db)
+    try:
+        # Only looked at where nothing is to be done: a gateway starts while nobody can write, and waits for that.
+        schema.check(db)
+    except UnfitError:
+        schema.migrate(db)
     pages, size = db.pragma("page_count"), db.pragma("page_size")
     if int(pages) * int(size) <= CHECKED_AT_START_BYTES:
         found = db.execute("PRAGMA quick_check(1)").get
         if found != "ok":
-            raise UnfitError(
-                f"{db.filename} is damaged: {found}. Stop the gateway, keep a copy, and restore the last good backup."
-            )
+            raise _damaged(db.filename, str(found))
 
 
 def _opened(
@@ -170,5 +246,13 @@ def _opened(
             check(db)
         finally:
             db.close()
+    except apsw.CorruptError as error:
+        raise _damaged(str(file), str(error)) from error
     except apsw.Error as error:
         raise UnfitError(f"{file} cannot be opened: {type(error).__name__}: {error}.") from error
+
+
+def _damaged(file: str, found: str) -> UnfitError:
+    return UnfitError(
+        f"{file} is damaged: {found}. Stop the gateway, keep a copy, and restore the last good backup."
+    )

@@ -6,7 +6,7 @@ write-ahead log from shrinking.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import apsw
 import orjson
 
-from gateway.adapters.sqlite import rows, schema
+from gateway.adapters.sqlite import quota, rows, schema, verify
 from gateway.adapters.sqlite.connection import reading
 from gateway.core.ledger import (
     COUNTS,
@@ -33,7 +33,11 @@ from gateway.core.ledger import (
     place_of,
     seconds,
 )
+from gateway.core.limits import Limit
+from gateway.core.quota import Claimant, Reading
 from gateway.core.record import Record
+from gateway.core.verify import Broken
+from gateway.core.windows import Frames
 from gateway.ports import StoreFailed
 
 T = TypeVar("T")
@@ -128,6 +132,18 @@ class Reads:
             with suppress(apsw.Error):
                 await asyncio.to_thread(db.close, True)  # noqa: FBT003 - apsw's own: raise nothing
 
+    async def limits(self, claimants: Sequence[Claimant], frames: Frames, at: float) -> tuple[Reading, ...]:
+        """How the limits of these scopes stand."""
+        return await self._read(lambda db: _limits(db, claimants, frames, micros(at)))
+
+    async def changed_limits(self) -> Mapping[str, tuple[Limit, ...]]:
+        """The limits that were set while running."""
+        return await self._read(quota.changed_limits)
+
+    async def verify(self) -> tuple[Broken, ...]:
+        """What does not add up."""
+        return await self._read(verify.verify)
+
     async def aclose(self) -> None:
         """Close the connections that are kept."""
         while self._idle:
@@ -185,6 +201,16 @@ def _response(db: apsw.Connection, response_id: str) -> Record | OpenCall | None
         record = _record(db, rows.PAYING, response_id)
         row = db.execute(rows.CALLED_FOR, (response_id,)).fetchone()
     return record or (None if row is None else rows.from_open_row(row))
+
+
+def _limits(
+    db: apsw.Connection, claimants: Sequence[Claimant], frames: Frames, at_us: int
+) -> tuple[Reading, ...]:
+    db.execute("BEGIN")  # one state of the ledger for all of them
+    try:
+        return quota.read(db, quota.in_force(db, claimants), frames.at(at_us), at_us)
+    finally:
+        db.execute("ROLLBACK")
 
 
 def _page(db: apsw.Connection, asked: LedgerFilter, after: Place | None, limit: int) -> Page:

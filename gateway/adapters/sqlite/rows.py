@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.core import remembered
+from gateway.core.call import Call
 from gateway.core.ledger import FIELDS, OpenCall, dumps, flat, from_flat, loads, micros, seconds
 from gateway.core.record import Record
 
@@ -38,7 +40,7 @@ def from_row(row: Row) -> Record:
     return from_flat(plain)
 
 
-OPEN_COLUMNS: Final = "id, at, worker, dispatched, deadline, response_id, record"
+OPEN_COLUMNS: Final = "id, at, worker, dispatched, deadline, response_id, record, asked"
 
 CALLS: Final = f"SELECT {OPEN_COLUMNS} FROM open_call"  # noqa: S608 - our own names, no value
 """To be followed by conditions."""
@@ -58,15 +60,22 @@ def to_open_row(call: OpenCall, worker: str) -> tuple[Value, ...]:
         deadline,
         record.response_id,
         dumps(record).decode(),
+        to_asked(call.call),
     )
+
+
+def to_asked(call: Call | None) -> str | None:
+    """The column of what was asked."""
+    return None if call is None else remembered.dumps(call).decode()
 
 
 def from_open_row(row: Row) -> OpenCall:
     """The call of a row that was selected as `OPEN_COLUMNS`."""
-    _, _, worker, dispatched, deadline, _, record = row
+    _, _, worker, dispatched, deadline, _, record, asked = row
     return OpenCall(
         record=loads(record),
         dispatched=bool(dispatched),
         deadline=None if deadline is None else seconds(deadline),
         worker=worker,
+        call=remembered.loads(asked),
     )

@@ -4,7 +4,8 @@ What lies in ledger.db, version by version.
 A version that was released never changes: the next one is a migration more. Amounts are integer nano-dollars, instants
 integer microseconds of the epoch, durations milliseconds; every table is STRICT, so that SQLite holds us to it.
 
-Limits and holds will be tables beside these in the same file: whoever reserves or settles does it in one transaction.
+What limits count and what calls hold lies beside the records in the same file: whoever reserves or settles does it in
+one transaction.
 """
 
 from typing import Final
@@ -86,7 +87,59 @@ CREATE TABLE worker (
 ) STRICT;
 """
 
-MIGRATIONS: Final = (_FIRST,)
+_SECOND: Final = """
+ALTER TABLE open_call ADD COLUMN asked TEXT;
+ALTER TABLE record ADD COLUMN charged_day INTEGER;
+ALTER TABLE record ADD COLUMN charged_images INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE tally (
+    scope TEXT NOT NULL,
+    grain TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    images INTEGER NOT NULL,
+    image_tokens INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    cost_nusd INTEGER NOT NULL,
+    held_images INTEGER NOT NULL,
+    held_image_tokens INTEGER NOT NULL,
+    held_tokens INTEGER NOT NULL,
+    held_cost_nusd INTEGER NOT NULL,
+    PRIMARY KEY (scope, grain, start)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tally_age ON tally (grain, start);
+CREATE TABLE admission (
+    id TEXT PRIMARY KEY NOT NULL,
+    at INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    rows TEXT NOT NULL
+) STRICT;
+CREATE TABLE place (
+    scope TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (scope, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE hold (
+    id TEXT PRIMARY KEY NOT NULL,
+    at INTEGER NOT NULL,
+    rows TEXT NOT NULL,
+    images INTEGER NOT NULL,
+    image_tokens INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    cost_nusd INTEGER NOT NULL,
+    lost INTEGER NOT NULL
+) STRICT;
+CREATE TABLE scope_limits (
+    scope TEXT PRIMARY KEY NOT NULL,
+    limits TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE mark (
+    name TEXT PRIMARY KEY NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS: Final = (_FIRST, _SECOND)
 """The script of each version; the first makes version 1 of an empty file."""
 VERSION: Final = len(MIGRATIONS)
 

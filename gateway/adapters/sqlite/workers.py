@@ -45,10 +45,13 @@ def is_dead(worker: Worker, now: float, host: str) -> bool:
     """
     if worker.beat_us < micros(now - DEAD_AFTER_S):
         return True
-    return worker.host == host and _is_gone(worker)
+    return is_gone(worker, host)
 
 
-def _is_gone(worker: Worker) -> bool:
+def is_gone(worker: Worker, host: str) -> bool:
+    """Whether its process is known to have ended. Arguments as of `is_dead`."""
+    if worker.host != host:
+        return False
     if worker.born:
         return _born(worker.pid) != worker.born
     if os.name != "posix":  # elsewhere signal 0 is not a question

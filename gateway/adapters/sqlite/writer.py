@@ -11,6 +11,10 @@ write-ahead log is first copied into the database file and synced there: after a
 clean that never reached the disk, so a second fsync of the same pages proves nothing. If all that fails too, the answer
 is that nobody knows.
 
+While the store is down every transaction costs its patience, and what has come meanwhile is the next one: so nothing
+piles up but what came in the last seconds. Of that, what nobody waits for any more is not done, where its caller said
+that it need not be: a call that was refused must not take its place later.
+
 It closes when it is told to, and opens again when something comes later: a settlement always lands.
 """
 
@@ -55,6 +59,7 @@ class _Job:
     answer: asyncio.Future[Any]
     """Any: the act's own type, which `run` gives back."""
     loop: asyncio.AbstractEventLoop
+    optional: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +77,27 @@ class Writer:
 
     Args:
         connect: opens a connection that can write; called in the thread, and again after a failure.
+        is_there: whether what it opened is still in its place; if not, it is opened again before the next transaction.
     """
 
-    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+    def __init__(
+        self, connect: Callable[[], apsw.Connection], is_there: Callable[[], bool] = lambda: True
+    ) -> None:
         self._connect = connect
+        self._is_there = is_there
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._db: apsw.Connection | None = None
         self._wal_pages = 0
         self._in_doubt = False
 
-    async def run(self, act: Act[T]) -> T:
+    async def run(self, act: Act[T], *, optional: bool = False) -> T:
         """
         What the act returns, once it is on the disk. It goes on if its caller is cancelled.
+
+        Args:
+            act: to be done.
+            optional: not, if its caller has been cancelled before it began.
 
         Raises:
             StoreFailed: the store's doing.
@@ -92,7 +105,7 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(act, answer, loop))
+        self._jobs.put(_Job(act, answer, loop, optional))
         if self._thread is None:
             self._start()
         return await answer
@@ -119,7 +132,7 @@ class Writer:
         while going:
             jobs, going = self._next()
             if jobs:
-                answers = self._answers([job.act for job in jobs])
+                answers = self._answers(jobs)
                 for job, answer in zip(jobs, answers, strict=True):
                     _tell(job, answer)
                 self._checkpoint()
@@ -139,30 +152,31 @@ class Writer:
                 return jobs, True
         return jobs, False
 
-    def _answers(self, acts: Sequence[Act[object]]) -> Sequence[object]:
+    def _answers(self, jobs: Sequence[_Job]) -> Sequence[object]:
         unknown = False
         reason = ""
         for _ in range(ATTEMPTS):
             try:
-                return self._transaction(acts)
+                return self._transaction(jobs)
             except _CommitFailedError as error:
                 unknown = self._in_doubt = True
                 reason = f"COMMIT: {error.__cause__}"
-                _log.warning("a commit failed, its %d writes are done again: %s", len(acts), error.__cause__)
+                _log.warning("a commit failed, its %d writes are done again: %s", len(jobs), error.__cause__)
             except Exception as error:  # noqa: BLE001 - the thread must not end: everybody would wait for ever
                 reason = f"{type(error).__name__}: {error}"
                 if isinstance(error, apsw.BusyError):
                     reason += " (another process holds the lock)"
                     break
             self._forget()
-        _log.error("%d writes failed: %s", len(acts), reason)
-        return [_Raised(StoreFailed(reason, unknown=unknown)) for _ in acts]
+        # Each caller is told, and tells: here it would be said every few seconds as long as the store is down.
+        _log.debug("%d writes failed: %s", len(jobs), reason)
+        return [_Raised(StoreFailed(reason, unknown=unknown)) for _ in jobs]
 
-    def _transaction(self, acts: Sequence[Act[object]]) -> Sequence[object]:
+    def _transaction(self, jobs: Sequence[_Job]) -> Sequence[object]:
         db = self._open()
         db.execute("BEGIN IMMEDIATE")
         try:
-            answers = [_behind_savepoint(db, act) for act in acts]
+            answers = [_behind_savepoint(db, job) for job in jobs]
         except Exception:
             if db.in_transaction:
                 db.execute("ROLLBACK")
@@ -174,6 +188,8 @@ class Writer:
         return answers
 
     def _open(self) -> apsw.Connection:
+        if self._db is not None and not self._is_there():
+            self._forget()
         if self._db is None:
             self._db = self._connect()
             self._db.set_wal_hook(self._committed)
@@ -208,11 +224,15 @@ class Writer:
                 _log.warning("the ledger could not be closed: %s", error)
 
 
-def _behind_savepoint(db: apsw.Connection, act: Act[object]) -> object:
+def _behind_savepoint(db: apsw.Connection, job: _Job) -> object:
+    # Asked once the lock is there: that may have taken seconds. After a commit that failed it is asked again: what was
+    # done before is found undone then, or stays.
+    if job.optional and job.answer.cancelled():
+        return None
     db.execute("SAVEPOINT act")
     answer: object
     try:
-        answer = act(db)
+        answer = job.act(db)
     except Exception as error:
         if isinstance(error, apsw.Error) and not isinstance(error, _FAULTS_OF_ACTS):
             raise

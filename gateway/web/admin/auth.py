@@ -43,7 +43,7 @@ def _answer(refusal: Refusal) -> Response:
 
 
 def _store_unavailable(failed: StoreFailed) -> Response:
-    message = f"The ledger cannot be read now: {failed}. Please try again in a moment."
+    message = f"The ledger is not available now: {failed}. Please try again in a moment."
     error = {"message": message, "type": "server_error", "param": None, "code": "store_unavailable"}
     return JSONResponse({"error": error}, status_code=503, headers={"retry-after": "1"})
 

@@ -1,22 +1,22 @@
 """`GET /admin/ledger` and `GET /admin/usage`: what was used, request by request and in sums."""
 
-from collections.abc import AsyncIterator, Callable
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.core.errors import Code, Refusal, Refused, quoted
+from gateway.core.errors import quoted
 from gateway.core.ledger import LedgerFilter, grouping, place_after
 from gateway.core.record import Outcome, Record
 from gateway.flow.usage import usage
 from gateway.ports import Calendar, LedgerReader
 from gateway.web.admin.auth import guarded
 from gateway.web.admin.lists import ListResponse
+from gateway.web.admin.query import Query
 from gateway.web.admin.shapes import record_json
 
-T = TypeVar("T")
 LIMIT: Final = 100
 MOST: Final = 1000
 _LEDGER: Final = frozenset({"team", "key", "model", "outcome", "since", "until", "limit", "cursor"})
@@ -34,7 +34,7 @@ def routes(ledger: LedgerReader, calendar: Calendar, token: str) -> list[Route]:
     """
 
     async def show_ledger(request: Request) -> Response:
-        asked = _Query(request, _LEDGER)
+        asked = Query(request, _LEDGER)
         page = await ledger.page(
             LedgerFilter(
                 team=asked.text("team"),
@@ -50,7 +50,7 @@ def routes(ledger: LedgerReader, calendar: Calendar, token: str) -> list[Route]:
         return await ListResponse.made(_shown(page.records), page.next_cursor)
 
     async def show_usage(request: Request) -> Response:
-        asked = _Query(request, _USAGE)
+        asked = Query(request, _USAGE)
         by = asked.read("by", grouping) or ()
         since, until = asked.read("since", calendar.instant), asked.read("until", calendar.instant)
         rows = usage(ledger, calendar, by, since, until)
@@ -60,38 +60,6 @@ def routes(ledger: LedgerReader, calendar: Calendar, token: str) -> list[Route]:
         Route("/admin/ledger", guarded(show_ledger, token), methods=["GET"]),
         Route("/admin/usage", guarded(show_usage, token), methods=["GET"]),
     ]
-
-
-class _Query:
-    """The parameters of a request, each of them once."""
-
-    def __init__(self, request: Request, known: frozenset[str]) -> None:
-        self._params = request.query_params
-        for name in self._params:
-            if name not in known:
-                raise _refused(
-                    name, f"There is no parameter {quoted(name)} here; there are {', '.join(sorted(known))}."
-                )
-            if len(self._params.getlist(name)) > 1:
-                raise _refused(name, f"The parameter {quoted(name)} is there twice.")
-
-    def text(self, name: str) -> str | None:
-        """As it was sent; None: it was not."""
-        return self._params.get(name)
-
-    def read(self, name: str, reader: Callable[[str], T]) -> T | None:
-        """As the reader understands it; what it raises as ValueError becomes a refusal."""
-        text = self._params.get(name)
-        if text is None:
-            return None
-        try:
-            return reader(text)
-        except ValueError as error:
-            raise _refused(name, str(error)) from None
-
-
-def _refused(name: str, message: str) -> Refused:
-    return Refused(Refusal(Code.INVALID_TYPE, message, param=name[:80]))
 
 
 def _outcome(text: str) -> Outcome:

@@ -131,3 +131,42 @@ async def test_a_loop_that_has_ended_takes_no_answer_but_the_write_is_done(write
     writer.gate.set()
     assert await kept(writer) == [7]
     await writer.aclose()
+
+
+async def test_what_its_caller_has_given_up_is_left_undone_if_it_may_be_and_done_if_not(
+    writer: Counting,
+) -> None:
+    holding = await held_up(writer)
+    loop = asyncio.get_running_loop()
+
+    def put(number: int, *, optional: bool) -> "asyncio.Task[object]":
+        return loop.create_task(
+            writer.run(lambda db: db.execute("INSERT INTO kept VALUES (?)", (number,)), optional=optional)
+        )
+
+    given_up = [put(0, optional=True), put(1, optional=False), put(2, optional=True)]
+    wanted = put(9, optional=True)
+    await asyncio.sleep(0)
+    for task in given_up:
+        task.cancel()
+    await asyncio.wait(given_up)
+    writer.gate.set()
+    await asyncio.gather(holding, wanted)
+    assert await kept(writer) == [1, 9]
+    await writer.aclose()
+
+
+async def test_what_is_not_in_its_place_any_more_is_opened_anew(tmp_path: Path) -> None:
+    file, opened = tmp_path / FILE, 0
+    in_place = [True, True, False, True]
+
+    def connect() -> apsw.Connection:
+        nonlocal opened
+        opened += 1
+        return writing(file)
+
+    writer = Writer(connect, lambda: in_place.pop(0))
+    for _ in range(4):
+        await writer.run(lambda db: db.execute("SELECT 1").get)
+    assert (opened, in_place) == (2, [True])
+    await writer.aclose()

@@ -1,0 +1,64 @@
+"""What commands that act on the store share: the configuration that names it, and a way to read it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from gateway.adapters.sqlite.ledger import SqliteReader
+from gateway.settings import ConfigError, Settings, config_path, load, report_faults
+
+F = TypeVar("F", bound=Callable[..., Any])
+WIDTH: Final = 200
+"""Of a table that goes into a file or a pipe, where no terminal says how wide it is."""
+
+
+def config_option(command: F) -> F:
+    """The option `--config`, whose value goes to `configured`, as `flag`."""
+    return click.option(
+        "--config",
+        "flag",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The configuration file. Default: the one that IMAGEGATE_CONFIG names, else the environment only.",
+    )(command)
+
+
+def configured(flag: Path | None) -> Settings:
+    """
+    The configuration that the flag names.
+
+    Raises:
+        SystemExit: it has faults; all of them have been told. 2.
+    """
+    path = config_path(flag)
+    try:
+        return load(path)
+    except ConfigError as error:
+        click.echo(report_faults(error), err=True)
+        raise SystemExit(2) from None
+
+
+def folder_of(settings: Settings) -> Path:
+    """
+    The folder of the store.
+
+    Raises:
+        ClickException: it is none.
+    """
+    folder = settings.store.url.folder
+    if folder is None:
+        raise click.ClickException(f"This version reads ledgers in SQLite only, not {settings.store.url}.")
+    return folder
+
+
+def reader_of(settings: Settings) -> SqliteReader:
+    """
+    A reader of the ledger, whether a gateway runs on it or not.
+
+    Raises:
+        ClickException: it lies where this version reads none.
+        UnfitError: there is none, or it cannot be read.
+    """
+    return SqliteReader.open(folder_of(settings))

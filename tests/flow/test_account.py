@@ -1,0 +1,192 @@
+"""What is noted of a call while it goes up, over the real ledger."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.adapters.calendar import ZoneCalendar
+from gateway.adapters.sqlite.ledger import SqliteLedger
+from gateway.core.call import Call
+from gateway.core.errors import Code, Refused
+from gateway.core.kept import Due, Entrusted, Passed
+from gateway.core.ledger import OpenCall, lost
+from gateway.core.record import Outcome, TokensFrom
+from gateway.flow.account import BACKGROUND_S, Accounts
+from gateway.flow.background import Background
+from gateway.flow.exchange import Arrival
+from gateway.flow.fetch import Head
+from gateway.flow.keep import Keeper
+from gateway.flow.story import Story
+from tests.support.clock import FakeClock
+from tests.support.gateway import ListJournal, principal
+from tests.support.outbox import ListOutbox, Moody
+from tests.support.replies import CATALOG, RULES, call_of, drawing, generation, images_body, usage
+from tests.support.scripted import JSON, Scripted
+
+
+class Desk:
+    """The accounts of one worker."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.ledger = SqliteLedger.open(folder, self.clock.now)
+        background = Background(
+            self.ledger, Scripted([]), ListJournal(), self.clock, CATALOG, RULES, retention_s=1e9
+        )
+        self.store: Any = Moody(self.ledger)
+        self.outbox, self.journal = ListOutbox(), ListJournal()
+        calendar = ZoneCalendar("UTC")
+        self.keeper = Keeper(self.store, self.outbox, self.journal, self.clock, calendar)
+        self.accounts = Accounts(self.keeper, self.journal, background, self.clock, calendar, CATALOG, RULES)
+
+    def story(self, call: Call) -> Story:
+        """A call that wants to go up."""
+        story = Story(Arrival("igr_1", "POST", call.match.path, b"", JSON, self.clock.ticks()))
+        story.match, story.principal, story.call = call.match, principal(), call
+        story.reserved = self.accounts.estimate(call)
+        return story
+
+    async def begun(self, call: Call) -> tuple[Story, OpenCall]:
+        """A call that goes up now, and what the ledger knows of it."""
+        story = self.story(call)
+        await self.accounts.begin(story)
+        (known,) = await self.ledger.open_calls()
+        return story, known
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    await made.ledger.aclose()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [generation(2), generation(n=4), drawing(3, service_tier="priority", max_tool_calls=2)],
+    ids=["streamed", "several", "response"],
+)
+async def test_what_is_noted_is_what_the_call_costs_if_it_is_lost_now(desk: Desk, call: Call) -> None:
+    story, known = await desk.begun(call)
+    assert story.reserved is not None
+    found = lost(known, desk.clock.now())
+    assert (found.outcome, found.tokens_from) == (Outcome.LOST, TokensFrom.ESTIMATED)
+    assert found.cost_nusd == found.reserved_nusd == story.reserved.cost_nusd
+    assert sum(line.cost_nusd for line in found.lines) == found.cost_nusd
+    assert found.output_image_tokens == story.reserved.image_tokens
+    assert (found.images, found.partial_image_tokens, found.partial_images_delivered) == (0, 0, 0)
+    assert found.partial_images_requested == call.images[0].partial_images
+
+
+async def test_a_response_in_the_background_is_left_with_what_was_asked(desk: Desk) -> None:
+    call = drawing(2, background=True, stream=False)
+    story, _ = await desk.begun(call)
+    story.has_set_out = True
+    story.came(Head(200, JSON, 0.0))
+    story.saw(b'{"object":"response","id":"resp_1","status":"queued","model":"gpt-5"}')
+    story.ended()
+    await desk.accounts.conclude(story)
+    (known,) = await desk.ledger.open_calls()
+    assert (known.record.response_id, known.call) == ("resp_1", call)
+    assert known.deadline == desk.clock.now() + BACKGROUND_S
+
+
+def answered(story: Story) -> None:
+    """The upstream has answered with a picture."""
+    story.has_set_out = True
+    story.came(Head(200, JSON, 0.0))
+    story.answered(story.arrival.at)
+    story.saw(images_body(usage(272, text=10)))
+    story.ended()
+
+
+class TestAStoreThatIsAway:
+    async def test_lets_nothing_pass_and_says_when_to_come_again(self, desk: Desk) -> None:
+        desk.store.goes_away()
+        story = desk.story(generation())
+        with pytest.raises(Refused) as refused:
+            await desk.accounts.begin(story)
+        refusal = refused.value.refusal
+        assert (refusal.code, refusal.retry_after_ms) == (Code.STORE_UNAVAILABLE, 1000)
+        story.refused(refusal)
+        await desk.accounts.conclude(story)
+        assert (desk.outbox.entries, [one.code for one in desk.journal.records]) == (
+            [],
+            ["store_unavailable"],
+        ), "it took nothing: its line in the log is all"
+
+    async def test_keeps_the_truth_of_a_call_that_may_have_been_reserved(self, desk: Desk) -> None:
+        desk.store.goes_away(unknown=True)
+        story = desk.story(generation())
+        with pytest.raises(Refused) as refused:
+            await desk.accounts.begin(story)
+        story.refused(refused.value.refusal)
+        await desk.accounts.conclude(story)
+        (due,) = desk.outbox.entries
+        assert isinstance(due, Due)
+        assert (due.record.outcome, due.record.cost_nusd) == (Outcome.REFUSED, 0)
+
+    async def test_does_not_stop_a_call_under_way(self, desk: Desk) -> None:
+        story, _ = await desk.begun(generation())
+        desk.store.goes_away()
+        answered(story)
+        await desk.accounts.conclude(story)
+        (record,) = desk.journal.records
+        assert desk.outbox.entries == [Due(record, 1)]
+        desk.store.comes_back()
+        await desk.keeper.catch_up()
+        assert await desk.ledger.record("igr_1") == record
+        assert (record.outcome, record.code) == (Outcome.COMPLETED, None)
+
+    async def test_learns_later_that_a_response_runs_on(self, desk: Desk) -> None:
+        call = drawing(2, background=True, stream=False)
+        story, _ = await desk.begun(call)
+        desk.store.goes_away()
+        story.has_set_out = True
+        story.came(Head(200, JSON, 0.0))
+        story.saw(b'{"object":"response","id":"resp_1","status":"queued","model":"gpt-5"}')
+        story.ended()
+        await desk.accounts.conclude(story)
+        assert [type(one) for one in desk.outbox.entries] == [Entrusted]
+        desk.store.comes_back()
+        await desk.keeper.catch_up()
+        (known,) = await desk.ledger.open_calls()
+        assert (known.record.response_id, known.call) == ("resp_1", call)
+
+    async def test_lets_calls_pass_where_the_operator_wants_that_and_the_record_says_so(
+        self, desk: Desk
+    ) -> None:
+        desk.keeper.is_open = True
+        desk.store.goes_away()
+        story = desk.story(generation())
+        await desk.accounts.begin(story)
+        assert story.standing is None
+        answered(story)
+        await desk.accounts.conclude(story)
+        assert [type(one) for one in desk.outbox.entries] == [Passed, Due]
+        desk.store.comes_back()
+        await desk.keeper.catch_up()
+        record = await desk.ledger.record("igr_1")
+        assert record is not None
+        assert (record.outcome, record.status, record.code) == (
+            Outcome.COMPLETED,
+            200,
+            "store_unavailable",
+        )
+        assert [record] == desk.journal.records
+        assert await desk.ledger.open_calls() == ()
+
+    @pytest.mark.parametrize("is_open", [False, True])
+    async def test_counts_no_request_that_costs_nothing(self, desk: Desk, *, is_open: bool) -> None:
+        desk.keeper.is_open = is_open
+        desk.store.goes_away()
+        story = desk.story(call_of("responses/input_tokens", model="gpt-5", input="x"))
+        if is_open:
+            await desk.accounts.begin(story)
+        else:
+            with pytest.raises(Refused, match="cannot be written to"):
+                await desk.accounts.begin(story)
+        assert story.standing is None
+        assert desk.outbox.entries == []
