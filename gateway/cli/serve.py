@@ -109,7 +109,7 @@ def start(settings: Settings, bound: Bound) -> None:
     ops_port: int = bound.ops.getsockname()[1]
     server.run(
         server.config(
-            functools.partial(app.build, settings, ops_port),
+            functools.partial(server.with_parent, app.build, settings, ops_port),
             protocol=app.protocol(settings),
             factory=True,
             workers=settings.server.workers,

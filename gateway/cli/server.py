@@ -1,18 +1,22 @@
 """Running an ASGI application under uvicorn, as this project does it everywhere."""
 
 import errno
+import multiprocessing
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from typing import Any, cast
+from multiprocessing import connection, resource_tracker
+from typing import Any, TypeVar, cast
 
 import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+T = TypeVar("T")
 BACKLOG = 8192
 KEEP_ALIVE_S = 75
 """An idle connection is kept for so long: longer than the SDKs keep theirs, so that they close first."""
@@ -107,6 +111,23 @@ def config(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=None if drain_timeout_s is None else int(drain_timeout_s),
     )
+
+
+def with_parent(build: Callable[..., T], *values: object) -> T:
+    """
+    What `build` makes of the values; in a worker process, one that ends when its parent has gone.
+
+    A supervisor that is killed tells nobody: its workers would serve on, and hold the port, with nobody to end them.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), name="parent watch", daemon=True).start()
+    return build(*values)
+
+
+def _end_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run(settings: uvicorn.Config, sockets: list[socket.socket]) -> None:

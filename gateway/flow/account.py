@@ -131,6 +131,15 @@ class Accounts:
                 raise
             return None
 
+    async def make_room(self, story: Story) -> None:
+        """
+        The answer is complete, and the client about to know it: its place is free, where places are counted.
+
+        Whoever calls again at once is not stopped by its own predecessor.
+        """
+        if story.standing is not None and any(one.limit.window is None for one in story.standing.readings):
+            await self.keeper.leave(story.arrival.id)
+
     def leave(self, story: Story) -> None:
         """The client has left a call that goes on: its place is free."""
         if story.standing is not None:

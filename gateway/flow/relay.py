@@ -13,6 +13,7 @@ from http import HTTPStatus
 from gateway.core import allowance
 from gateway.core.headers import STREAM_HEADERS, Header, cost, down, first, is_event_stream, server_timing
 from gateway.core.models import filter_models
+from gateway.core.observation import Ending
 from gateway.core.principal import Principal
 from gateway.flow.account import Accounts
 from gateway.flow.exchange import Client
@@ -43,6 +44,7 @@ async def relay(fetch: Fetch, client: Client, story: Story, accounts: Accounts) 
     if story.is_kept and not is_event_stream(head.headers) and await _is_whole(chunks, held, story):
         story.ended()
         told = _cost(story, accounts)
+        await accounts.make_room(story)
     waited_s = head.waited_s + accounts.clock.ticks() - since
     headers = _headers(head, waited_s, story, accounts)
     story.answered(accounts.clock.ticks())
@@ -55,7 +57,9 @@ async def relay(fetch: Fetch, client: Client, story: Story, accounts: Accounts) 
         finally:
             # Looked at even if the client leaves just now: it has come, and may tell what the call cost.
             story.saw(chunk)
-    story.ended()
+    if story.ending is not Ending.CLEAN:
+        story.ended()
+        await accounts.make_room(story)
     await client.end()
 
 

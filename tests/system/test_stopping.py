@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from tests.support.process import KEY, Running, gateway_process
-from tests.support.raw import RawUpstream, raw_client, raw_upstream, request_bytes
+from tests.support.raw import PATIENCE_S, RawUpstream, raw_client, raw_upstream, request_bytes
+from tests.support.waiting import until
+from tests.support.workers import workers_of
 
 pytestmark = pytest.mark.system
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -95,3 +98,20 @@ async def test_what_takes_longer_than_the_drain_is_cut_or_told(upstream: RawUpst
             ("cancelled", 503, "shutting_down"),
         ]
         assert "Traceback" not in gateway.log.read_text()
+
+
+async def test_workers_end_when_what_started_them_was_killed(tmp_path: Path, upstream: RawUpstream) -> None:
+    """As long as one of them is there, its socket takes connections."""
+    rest = server(1) + "workers = 2\n"
+    with gateway_process(upstream.base_url, tmp_path, rest=rest) as gateway:
+        await until(lambda: len(workers_of(gateway)) == 2, every_s=0.05)
+        gateway.process.kill()
+        await until(lambda: is_refused(gateway.port), every_s=0.05)
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
+    except ConnectionError:
+        return True
+    return False

@@ -59,6 +59,8 @@ class SqliteLedger(Reads):
     """
     The `Ledger` port over a file that all workers of one machine share.
 
+    The clock is read when an act runs, not when it is asked for: it may have waited long for the lock.
+
     Args:
         folder: where the file lies. See `open`, which makes it fit.
         now: reads the clock of the store, which is that of the machine: epoch seconds.
@@ -98,8 +100,7 @@ class SqliteLedger(Reads):
 
     async def admit(self, claim: Claim) -> Standing | Exceeded:
         """Let a call in, if its limits do."""
-        now = self._now()
-        return await self._run(lambda db: acts.admit(db, claim, self._worker, now))
+        return await self._run(lambda db: acts.admit(db, claim, self._worker, self._now()))
 
     async def leave(self, call_id: str) -> None:
         """Give back the place of a call."""
@@ -109,8 +110,9 @@ class SqliteLedger(Reads):
         self, call: OpenCall, claim: Claim | None = None, *, force: bool = False
     ) -> Standing | Exceeded:
         """Hold what a call may come to, if its limits let it, and note it."""
-        now = self._now()
-        return await self._run(lambda db: acts.reserve(db, call, claim, self._worker, now, force=force))
+        return await self._run(
+            lambda db: acts.reserve(db, call, claim, self._worker, self._now(), force=force)
+        )
 
     async def dispatch(self, record_id: str) -> bool:
         """Note that the request goes up."""
@@ -136,9 +138,9 @@ class SqliteLedger(Reads):
 
     async def beat(self, *, pardon: bool = False) -> None:
         """This worker lives, and so may others."""
-        now = self._now()
 
         def act(db: apsw.Connection) -> None:
+            now = self._now()
             acts.beat(db, self._worker, now)
             if pardon:
                 _pardon(db, self._worker, now)
@@ -147,14 +149,12 @@ class SqliteLedger(Reads):
 
     async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
         """Take over the background calls of dead workers."""
-        now = self._now()
-        return await self._writer.run(lambda db: acts.adopt(db, self._worker, held, now))
+        return await self._writer.run(lambda db: acts.adopt(db, self._worker, held, self._now()))
 
     async def reap(self) -> tuple[Record, ...]:
         """Settle as lost what dead workers left."""
-        now = self._now()
         reaped: list[Record] = []
-        while some := await self._writer.run(lambda db: acts.reap(db, self._worker, now)):
+        while some := await self._writer.run(lambda db: acts.reap(db, self._worker, self._now())):
             reaped += [one.record for one in some if one.verdict is Verdict.WRITTEN]
         return tuple(reaped)
 
@@ -163,14 +163,12 @@ class SqliteLedger(Reads):
         pruned = 0
         while some := await self._writer.run(lambda db: acts.prune(db, before)):
             pruned += some
-        now = self._now()
-        await self._writer.run(lambda db: acts.tidy(db, now))
+        await self._writer.run(lambda db: acts.tidy(db, self._now()))
         return pruned
 
     async def set_limits(self, scope: str, limits: Sequence[Limit] | None) -> None:
         """Put limits before those configured."""
-        now = self._now()
-        await self._writer.run(lambda db: acts.set_limits(db, scope, limits, now))
+        await self._writer.run(lambda db: acts.set_limits(db, scope, limits, self._now()))
 
     async def repair(self) -> tuple[Broken, ...]:
         """Mend what does not add up."""
