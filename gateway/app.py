@@ -17,6 +17,8 @@ from gateway.adapters.journal import LogJournal
 from gateway.adapters.keyfile import FileKeys
 from gateway.adapters.outbox import FileOutbox
 from gateway.adapters.spool import FileSpool
+from gateway.adapters.sqlite.cache import SqliteCache
+from gateway.adapters.sqlite.flights import SqliteFlights
 from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.adapters.transport import FastUpstream
 from gateway.adapters.upstream import Httpx2Upstream
@@ -24,18 +26,24 @@ from gateway.catalog import load as load_catalog
 from gateway.core.admission import DefaultModels
 from gateway.core.catalog import Catalog
 from gateway.core.credentials import Account, Credential
+from gateway.core.freshness import Rules as LifeRules
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
 from gateway.flow.account import Accounts
 from gateway.flow.background import Background
+from gateway.flow.flights import Flights
 from gateway.flow.keep import Keeper
 from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
+from gateway.flow.sharing import Sharing
+from gateway.flow.tape import Reel
 from gateway.flow.tasks import spawn
+from gateway.flow.wanted import Terms
 from gateway.ports import Calendar, Clock, Ledger, Timeouts, Upstream
 from gateway.settings import AllowSettings, Settings, UpstreamSettings
 from gateway.settings.directory import directory_of
 from gateway.web import ops
+from gateway.web.admin import cache as admin_cache
 from gateway.web.admin import ledger as admin_ledger
 from gateway.web.admin import limits as admin_limits
 from gateway.web.admin import scopes as admin_scopes
@@ -46,6 +54,16 @@ from gateway.web.proxy import Proxy
 ONLY_CREDENTIAL = "default"
 """The name of `upstream.api_key` where there is no pool."""
 _IMAGE_ROUTES = ("images.generations", "images.edits", "images.variations")
+
+
+def prepare(settings: Settings) -> None:
+    """
+    What is made once, before the first worker starts.
+
+    Raises:
+        UnfitError: the ledger cannot be used; the message says why and what to do.
+    """
+    SqliteLedger.open(ledger_folder(settings))
 
 
 def build(settings: Settings, ops_port: int) -> ASGIApp:
@@ -61,7 +79,8 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
     upstream = _upstream(settings.upstream)
     catalog, accounting = load_catalog(settings.catalog.path), _accounting(settings)
     journal = LogJournal()
-    ledger = SqliteLedger.open(ledger_folder(settings), clock.now)
+    # Where there are several workers `prepare` has made it, before the first of them.
+    ledger = SqliteLedger.open(ledger_folder(settings), make=settings.server.workers == 1)
     calendar = ZoneCalendar(settings.org.timezone)
     keeper = Keeper(
         ledger,
@@ -82,6 +101,13 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         failed=keeper.failed,
     )
     accounts = Accounts(keeper, journal, background, clock, calendar, catalog, accounting)
+    orphans = Orphans(
+        accounts,
+        finish=settings.upstream.on_disconnect == "finish",
+        most=settings.upstream.max_orphans,
+        limit_s=settings.upstream.orphan_limit_s,
+    )
+    sharing = _sharing(settings, accounts, orphans) if settings.cache.enabled else None
     pipeline = Pipeline(
         rules=_rules(settings, catalog),
         clock=clock,
@@ -89,12 +115,8 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         upstream=upstream,
         new_spool=FileSpool,
         accounts=accounts,
-        orphans=Orphans(
-            accounts,
-            finish=settings.upstream.on_disconnect == "finish",
-            most=settings.upstream.max_orphans,
-            limit_s=settings.upstream.orphan_limit_s,
-        ),
+        orphans=orphans,
+        sharing=sharing,
     )
 
     @asynccontextmanager
@@ -102,19 +124,62 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         # What dead workers left in the outbox is the truth: it comes before what is charged as lost.
         await keeper.catch_up()
         caring = [spawn("outbox", keeper.run()), spawn("background", background.run())]
+        if sharing is not None:
+            caring += [spawn("flights", sharing.flights.run()), spawn("cache", sharing.tidy())]
         try:
             yield
         finally:
             for care in caring:
                 care.cancel()
+            if sharing is not None:
+                await sharing.flights.aclose()
+                await sharing.cache.aclose()
             await upstream.aclose()
             await keeper.aclose()
             await ledger.aclose()
 
     proxy = Proxy(pipeline, clock, TimeOrderedIds(clock.now), body_timeout_s=settings.server.body_timeout_s)
     token = settings.auth.admin_token
-    admin = [] if token is None else _admin(settings, ledger, calendar, clock, token.get_secret_value())
+    secret = None if token is None else token.get_secret_value()
+    admin = [] if secret is None else _admin(settings, ledger, calendar, clock, secret)
+    if secret is not None and sharing is not None:
+        admin += admin_cache.routes(sharing.cache, secret)
     return Listeners(proxy, ops.build(clock, lifespan, admin), ops_port)
+
+
+def _sharing(settings: Settings, accounts: Accounts, orphans: Orphans) -> Sharing:
+    clock, cache = accounts.clock, settings.cache
+    folder = ((cache.url or settings.store.url).folder) or ledger_folder(settings)
+    names = {one.name: (one.organization, one.project) for one in settings.upstream.credentials}
+    return Sharing(
+        SqliteCache.at(
+            folder, clock.now, max_bytes=cache.max_bytes, stale_if_error_s=float(cache.stale_if_error_s)
+        ),
+        Flights(
+            clock,
+            max_wait_s=cache.max_wait_s,
+            hit_for_miss_s=cache.hit_for_miss_s,
+            reel=Reel(),
+            shared=SqliteFlights(folder, clock.now) if settings.server.workers > 1 else None,
+        ),
+        accounts,
+        orphans,
+        Terms(
+            life=LifeRules(
+                ttl_s=cache.ttl_s,
+                alias_ttl_s=cache.alias_ttl_s,
+                stale_if_error_s=cache.stale_if_error_s,
+                max_entry_bytes=cache.max_entry_bytes,
+                trust_remote_urls=cache.trust_remote_urls,
+            ),
+            scope=cache.scope,
+            owner=settings.tenancy.owner,
+            base_url=settings.upstream.base_url,
+            accounts=names,
+            ignore_fields=frozenset(cache.ignore_fields),
+            sandbox=settings.upstream.sandbox,
+        ),
+    )
 
 
 def _admin(settings: Settings, ledger: Ledger, calendar: Calendar, clock: Clock, token: str) -> list[Route]:

@@ -7,9 +7,13 @@ has one suite of tests under `tests/contracts`, which every adapter of it passes
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+from gateway.core.cachekey import CacheKey
 from gateway.core.call import Call
+from gateway.core.entry import CacheFilter, CacheStats
+from gateway.core.entry import Entry as CacheEntry
+from gateway.core.flight import Entrance, Landing
 from gateway.core.headers import Header
 from gateway.core.kept import Entry
 from gateway.core.ledger import Day, LedgerFilter, OpenCall, Page, Place, Settlement, UsageRow
@@ -319,15 +323,18 @@ class Ledger(LedgerReader, Protocol):
         """
         ...
 
-    async def entrust(self, record_id: str, response_id: str, deadline: float, asked: Call | None) -> bool:
+    async def entrust(
+        self, record_id: str, response_id: str, deadline: float, asked: Call | None, *, leaves: bool = True
+    ) -> bool:
         """
-        Note that the call runs in the background: it outlives its worker, and gives back its place.
+        Note that the call runs in the background: it outlives its worker. Again is harmless.
 
         Args:
             record_id: of the call.
             response_id: of the response that will pay for it.
             deadline: epoch seconds after which it counts as lost.
             asked: what was asked, to be kept with it as far as `core.remembered` keeps it; its end is settled by that.
+            leaves: it gives back its place. False: its client is still being answered.
 
         Returns:
             False: the call is not open any more.
@@ -339,8 +346,10 @@ class Ledger(LedgerReader, Protocol):
         Write a call's record and close the call, in one act.
 
         A call has one record, known by its id or by the response that it pays for (`core.ledger.settles`): the first
-        stands, unless it was lost and this is the truth, come late (`core.ledger.settled`). What it held is used from
-        then on, at what it came to, where it was held; its place is free. A call that was refused takes nothing.
+        stands, unless it was lost or estimated and this is the truth, come late (`core.ledger.settled`). A call that was
+        noted by itself has a record of its own even if another one pays for its response: without that response's id.
+        What it held is used from then on, at what it came to, where it was held; its place is free. A call that was
+        refused takes nothing.
 
         Args:
             record: of the call.
@@ -455,3 +464,262 @@ class Outbox(Protocol):
     async def aclose(self) -> None:
         """Let go of everything; what waits stays. More than once."""
         ...
+
+
+# The cache
+
+
+class CacheBody(Protocol):
+    """The body of a kept answer: whole, and as it was received. It stays so though the entry goes meanwhile."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """
+        The bytes from `start` up to `end`, in pieces of 256 KiB at most; any number of times.
+
+        A piece is read when it is asked for, without holding up the loop.
+
+        Raises:
+            StoreFailed: it cannot be read any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it; at any time, more than once. Not to be forgotten."""
+        ...
+
+
+class Draft(Protocol):
+    """
+    A body on its way into the cache, for one writer. Nobody finds it before it is committed.
+
+    Whoever has one drops it in the end, whatever became of it. It dies when the disk fails, and what it held is gone then.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be read, and committed."""
+        ...
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next chunk. On one that has died nothing happens."""
+        ...
+
+    async def read(self, start: int, end: int) -> bytes:
+        """
+        The bytes from `start` up to `end` (at most `size`), for those who follow: while it is written, and after.
+
+        Raises:
+            StoreFailed: it has died or was dropped.
+        """
+        ...
+
+    async def commit(self, entry: CacheEntry) -> bool:
+        """
+        Keep it: from now on the entry is found, in the place of an older one of the same key and form.
+
+        A process that dies in the middle, or a machine, leaves all of the entry or nothing.
+
+        Args:
+            entry: of it; the store fills in the digest.
+
+        Returns:
+            False: it is not kept. It has died, is larger than the cache, or of another size than the entry says; or the
+            store failed.
+        """
+        ...
+
+    async def drop(self) -> None:
+        """Let go of it: what was not committed is gone. At any time, more than once."""
+        ...
+
+
+class Cache(Protocol):
+    """
+    Kept answers.
+
+    What cannot be read is a miss, and what cannot be written is not kept: a failing store costs money, and no call. It
+    is logged, now and then.
+
+    Raises (`purge` and `stats`, which somebody waits for by name):
+        StoreFailed: see there.
+    """
+
+    async def find(self, key: CacheKey) -> tuple[CacheEntry, ...]:
+        """The entries of a key, one of each form, the one that was kept last first. One short read."""
+        ...
+
+    async def open(self, entry: CacheEntry) -> CacheBody | None:
+        """
+        The body of an entry, held against its digest before a byte of it is given.
+
+        Returns:
+            None: it is gone or damaged, and the entry is forgotten; or it cannot be read now.
+        """
+        ...
+
+    async def draft(self) -> Draft | None:
+        """A new body, empty; None: there is no room for one, or the disk fails."""
+        ...
+
+    async def touch(self, entry: CacheEntry) -> None:
+        """Note that an entry was of use: those that were not for longest go first. It may be written down later."""
+        ...
+
+    async def purge(self, which: CacheFilter) -> int:
+        """Forget entries. Returns how many. One that is committed meanwhile may stay."""
+        ...
+
+    async def stats(self) -> CacheStats:
+        """How full it is."""
+        ...
+
+    async def tidy(self, now: float) -> None:
+        """
+        Forget what is of no use any more, what is too much, and what dead processes left. To be said now and then.
+
+        Args:
+            now: epoch seconds.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Write down what waits and free what is held; more than once."""
+        ...
+
+
+# Flights
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The head of an answer that somebody else receives."""
+
+    status: int
+    headers: tuple[Header, ...]
+
+
+class LeadingFlight(Protocol):
+    """
+    A flight that this process leads, as others are told of it.
+
+    One call at a time, but for `leads` and `followed`. It ends by `land` or `release`, after which neither does anything.
+
+    Raises (all but `release`):
+        StoreFailed: nobody else is told any more. To be released then.
+    """
+
+    async def began(self, status: int, headers: Sequence[Header]) -> None:
+        """The head has come. Once, first."""
+        ...
+
+    async def write(self, piece: bytes) -> None:
+        """The next bytes have come."""
+        ...
+
+    async def leads(self) -> bool:
+        """Whether it is still this process that leads: it has not been taken for dead."""
+        ...
+
+    async def followed(self) -> bool:
+        """Whether another process follows that lives."""
+        ...
+
+    async def land(self, landing: Landing) -> bool:
+        """
+        It has ended so, and what is kept of it was committed. Repeatable.
+
+        Returns:
+            False: nobody is told. This process was taken for dead, and somebody else may lead.
+        """
+        ...
+
+    async def release(self) -> None:
+        """It is led no more: whoever follows finds it `Lost`. At any time, more than once; never raises."""
+        ...
+
+
+class FollowedFlight(Protocol):
+    """A flight that another process leads."""
+
+    def news(self) -> AsyncIterator[Began | bytes | Landing]:
+        """
+        What has come, from the first byte, and what comes; at last how it landed. To be iterated once.
+
+        The head is first, if there is one; then the body, in pieces that may be cut elsewhere than it came. A leader that
+        dies, or that cannot tell us any more, is `Lost`. Never raises.
+        """
+        ...
+
+    async def leave(self) -> None:
+        """Follow no more; at any time, more than once; never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leads:
+    """The caller leads."""
+
+    flight: LeadingFlight
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """The caller follows."""
+
+    flight: FollowedFlight
+
+
+class Flights(Protocol):
+    """
+    Identical calls in the air, among several processes: one of them leads a name, the others follow.
+
+    A leader holds a lease, and a token that nobody had before it: a leader that was taken for dead, and is not, lands
+    nowhere. Nothing here outlives what it is of use for: a store of its own, which may be lost at any time.
+    """
+
+    async def board(
+        self, name: str, *, looked_at: float, hit_for_miss_s: float
+    ) -> Leads | Follows | Literal[Entrance.LOOK_AGAIN, Entrance.ALONE]:
+        """
+        Come in, as `core.flight.enter` says; of those who come at once one leads. Cancelled, it leaves nothing behind.
+
+        Args:
+            name: of the flight.
+            looked_at: when the caller looked for an entry, epoch seconds.
+            hit_for_miss_s: see `core.flight.enter`.
+
+        Returns:
+            `ALONE` also where there is a leader, but nothing to be had of what it receives.
+
+        Raises:
+            StoreFailed: whether somebody leads is not known.
+        """
+        ...
+
+    async def beat(self) -> None:
+        """
+        This process lives, and so do its flights; and clear away what is over, and what dead processes left.
+
+        To be said every `BEAT_S`; never raises.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release what is led and free what is held; more than once."""
+        ...
+
+
+LEASE_S = 15.0
+"""Seconds without a beat after which a leader is dead. On its own machine a process that has ended is dead at once."""
+BEAT_S = 3.0
+"""A lease outlives four beats that were missed."""

@@ -55,7 +55,7 @@ class _Item:
     """An entry that somebody waits for."""
 
     entry: Entry
-    error: OSError | None = None
+    error: Exception | None = None
 
 
 @dataclass(slots=True)
@@ -223,7 +223,7 @@ class FileOutbox:
             return
         try:
             self._file().append([item.entry for item in items])
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits here must hear of it, not only who runs this
             for item in items:
                 item.error = error
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "estimate": ("gateway.cli.estimate", "estimate"),
     "usage": ("gateway.cli.usage", "usage"),
     "limits": ("gateway.cli.limits", "limits"),
+    "cache": ("gateway.cli.cache", "cache"),
     "verify": ("gateway.cli.verify", "verify"),
     "check-config": ("gateway.cli.check_config", "check_config"),
 }

@@ -26,6 +26,8 @@ from gateway.core.units import NanoUSD, rounded_up
 from gateway.flow.notices import sentence
 
 AUTO: Final = "auto"
+_MOST_PARTIALS: Final = 3
+"""Of `partial_images` (OpenAI's API reference, images)."""
 _ROUTES: Final = {route.name: route for route in ROUTES}
 
 
@@ -164,6 +166,8 @@ def _on_the_tokens(model: ImageModel, ask: ImageAsk) -> Iterator[str]:
             "Its token rule is another model's times a factor, which is an assumption: what the upstream reports is what "
             "is charged."
         )
+    if (ask.partial_images or 0) > _MOST_PARTIALS:
+        yield f"OpenAI takes {_MOST_PARTIALS} partial images at most: it refuses more."
     if ask.quality != AUTO and ask.quality not in model.qualities:
         known = ", ".join(model.qualities)
         yield f"The model's qualities are {known}: of another one the output is a bound."

@@ -12,6 +12,7 @@ import click
 
 from gateway import __version__, app
 from gateway.adapters import log
+from gateway.adapters.sqlite.connection import UnfitError
 from gateway.cli import configuration, server
 from gateway.settings import ConfigError, Settings, config_path, report_faults, without_keys
 
@@ -103,6 +104,10 @@ def start(settings: Settings, bound: Bound) -> None:
     waiting = settings.unbuilt()
     if waiting:
         _log.warning("accepted, but not honoured by this version yet: %s", ", ".join(waiting))
+    try:
+        app.prepare(settings)
+    except UnfitError as error:
+        raise click.ClickException(str(error)) from None
     addresses = f"{server.address_of(bound.public)} (operators: {server.address_of(bound.ops)})"
     click.echo(f"imagegate {__version__} listens on {addresses}")
     sys.stdout.flush()

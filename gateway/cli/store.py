@@ -27,14 +27,14 @@ def config_option(command: F) -> F:
 
 def configured(flag: Path | None) -> Settings:
     """
-    The configuration that the flag names.
+    The configuration that the flag names. No secret has to be there: to look at a ledger takes none.
 
     Raises:
         SystemExit: it has faults; all of them have been told. 2.
     """
     path = config_path(flag)
     try:
-        return load(path)
+        return load(path, serves=False)
     except ConfigError as error:
         click.echo(report_faults(error), err=True)
         raise SystemExit(2) from None

@@ -14,7 +14,7 @@ from gateway.core.errors import Code, Refusal
 from gateway.core.limits import Unit, Window
 from gateway.core.quota import Exceeded, Reading, Standing
 from gateway.core.units import NanoUSD, usd_text
-from gateway.core.windows import GRAIN_OF, ROLLING_US, SECOND_US
+from gateway.core.windows import GRAIN_OF, GRAINS, ROLLING_US, SECOND_US
 
 Header = tuple[bytes, bytes]
 
@@ -33,7 +33,11 @@ def headers(standing: Standing) -> list[Header]:
     """What an answer says of its caller's limits."""
     found = _rate_limits(standing.readings, standing.at_us)
     budget = min(
-        (one.remaining for one in standing.readings if one.limit.unit is Unit.USD and not _rolls(one)),
+        (
+            one.remaining
+            for one in standing.readings
+            if one.limit.unit is Unit.USD and not one.limit.soft and not _rolls(one)
+        ),
         default=None,
     )
     if budget is not None:
@@ -70,7 +74,9 @@ def refusal(found: Exceeded) -> Refusal:
     back = "It does not come back: have it raised."
     if found.clears_us is not None:
         back = f"It comes back at {instant(found.clears_us)}."
-    message = f"The budget of {scope} is spent: {state}. {back}"
+    if reading.held:
+        back = f"What calls under way do not need comes free when they end. {back}"
+    message = f"The budget of {scope} is {'spent or held' if reading.held else 'spent'}: {state}. {back}"
     return Refusal(Code.INSUFFICIENT_QUOTA, message, retry_after_ms=wait_ms, headers=told)
 
 
@@ -122,7 +128,8 @@ def _resets_in_us(reading: Reading, at_us: int) -> int | None:
         return 0
     if reading.resets_us is not None:
         return reading.resets_us - at_us
-    return ROLLING_US[GRAIN_OF[window]]
+    length = ROLLING_US[GRAIN_OF[window]]
+    return length + length // GRAINS
 
 
 def _duration(length_us: int) -> str:

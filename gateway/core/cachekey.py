@@ -24,12 +24,13 @@ import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NewType, Self
+from typing import Final, Literal, NewType
 
 from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.headers import Header
 from gateway.core.multipart import Form, Part
 from gateway.core.principal import Principal
+from gateway.core.strictjson import Number
 
 VERSION: Final = 1
 SEED: Final = "X-Imagegate-Seed"
@@ -50,20 +51,6 @@ _WORDS: Final = {None: b"null", True: b"true", False: b"false"}
 _DATA_URL = re.compile(r"data:(?P<type>[^,]{0,255});base64,")
 _DECODED_AT_ONCE = 1 << 20
 _BUFFERED_BYTES = 1 << 16
-
-
-class Number(float):
-    """A number that was written with a fraction, an exponent or a signed zero, as it was written: `1.0`, `1e0`."""
-
-    __slots__ = ("text",)
-
-    text: str
-
-    def __new__(cls, text: str) -> Self:
-        """The number of this JSON literal."""
-        self = super().__new__(cls, text)
-        self.text = text
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,8 @@ _ITEM_LISTS = ("input", "items")
 """Where a Responses call, and a conversation, keep their items."""
 _REFERENCES = frozenset({"file_id", "previous_response_id", "conversation"})
 _MAX_DIGITS = 3
+LARGEST = 2**53 - 1
+"""Of the integers that are read: the largest that all who read JSON agree on (RFC 8259 §6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +181,13 @@ class _Fields:
 
     def integer(self, name: str) -> int | None:
         value = self.values.get(name)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-            return value
+        if value is None:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool):
+            if abs(value) <= LARGEST:
+                return value
+            message = f"Integer out of range for '{self.where}{name}': the upstream takes far smaller ones."
+            raise Refused(Refusal(Code.INVALID_TYPE, message, f"{self.where}{name}"))
         raise self.wrong(name, "an integer", value)
 
     def flag(self, name: str) -> bool:

@@ -40,6 +40,7 @@ class Code(Enum):
     UNSUPPORTED_CONTENT_ENCODING = ("unsupported_content_encoding", 415, "invalid_request_error", False)
     HEADERS_TOO_LARGE = ("headers_too_large", 431, "invalid_request_error", False)
     REQUEST_TOO_LARGE = ("request_too_large", 413, "invalid_request_error", False)
+    NOT_CACHED = ("not_cached", 504, "invalid_request_error", False)
     UPSTREAM_UNREACHABLE = ("upstream_unreachable", 502, "server_error", False)
     UPSTREAM_TIMEOUT = ("upstream_timeout", 504, "server_error", False)
     OVERLOADED = ("overloaded", 503, "server_error", True)

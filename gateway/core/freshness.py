@@ -77,6 +77,8 @@ class Reason(Enum):
     """A picture lies behind a link of which nobody knows how long it leads there, or not for long enough."""
     TOO_LARGE = "too-large"
     """`cache.max_entry_bytes`."""
+    STORE = "store"
+    """The store had no room for it, or failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,7 +250,7 @@ class Verdict(Enum):
     WRITTEN = "written"
     """It is the record of the call."""
     CORRECTED = "corrected"
-    """It took the place of one that was lost; that one's id and time of arrival stay."""
+    """It took the place of one that was lost or estimated; that one's id and time of arrival stay."""
     REPEATED = "repeated"
     """The call had its record already, and that one stands."""
 
@@ -275,9 +275,22 @@ def settles(record: Record) -> str | None:
     return None if record.cache in {CacheUse.HIT, CacheUse.COLLAPSED} else record.response_id
 
 
+def is_provisional(record: Record) -> bool:
+    """
+    Whether the truth may still come and take its place: it was lost, or estimated though its response has an id.
+
+    Such a response may be shown later, with what it reports.
+    """
+    return record.outcome is Outcome.LOST or (
+        record.tokens_from is TokensFrom.ESTIMATED and settles(record) is not None
+    )
+
+
 def settled(before: Record | None, new: Record) -> Settlement:
     """
     Which record stands.
+
+    What was lost gives way to any other end; what was estimated, once, to what its own response reports.
 
     Args:
         before: the one with the same id, or else the one that pays for the same response; None: there is none.
@@ -285,7 +298,9 @@ def settled(before: Record | None, new: Record) -> Settlement:
     """
     if before is None:
         return Settlement(Verdict.WRITTEN, new)
-    if before.outcome is Outcome.LOST and new.outcome is not Outcome.LOST:
+    is_known = new.outcome is not Outcome.LOST
+    is_reported = new.tokens_from is TokensFrom.REPORTED and settles(new) == settles(before) is not None
+    if is_known and (before.outcome is Outcome.LOST or (is_provisional(before) and is_reported)):
         return Settlement(Verdict.CORRECTED, replace(new, id=before.id, at=before.at), before)
     return Settlement(Verdict.REPEATED, before, before)
 
@@ -351,6 +366,7 @@ def _in_one_line(record: Record) -> Record:
 # A record as plain values, for stores
 
 FIELDS: Final = tuple(field.name for field in fields(Record))
+_MOST: Final = 2**63 - 1
 _ENUMS: Final[dict[str, type[Enum]]] = {"outcome": Outcome, "cache": CacheUse, "tokens_from": TokensFrom}
 
 
@@ -366,9 +382,11 @@ def flat(record: Record) -> dict[str, object]:
 
 
 def _fit(value: object) -> object:
-    """Half a surrogate pair, which a client can send in JSON, must not keep a record from being written."""
+    """Half a surrogate pair, or a number beyond 64 bits, must not keep a record from being written."""
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int) and not -_MOST <= value <= _MOST:
+        return _MOST if value > 0 else -_MOST
     return value
 
 

@@ -56,6 +56,11 @@ class Meter:
         """How a stream ended by its terminal event, as far as has been seen."""
         return self._notes.end
 
+    @property
+    def response_id(self) -> str | None:
+        """The id of the response that a stream is of, as far as has been seen."""
+        return self._notes.close(Ending.LEFT).response_id
+
     def feed(self, chunk: bytes) -> None:
         """Look at a chunk, cut anywhere."""
         if self._events is not None:

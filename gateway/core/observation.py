@@ -27,6 +27,8 @@ MOST_ITEMS = 1024
 """Pictures of one answer that are told apart: a bound for our memory, far above what an API makes."""
 
 _ERROR_STATUS = 400
+_NOWHERE = "#"
+"""The place of an image of which an answer says neither id nor place."""
 _IMAGES_PARTIALS = frozenset({"image_generation.partial_image", "image_edit.partial_image"})
 _IMAGES_ENDS = frozenset({"image_generation.completed", "image_edit.completed"})
 _CALL_EVENTS = "response.image_generation_call."
@@ -101,13 +103,17 @@ class Observation:
     whole: bool = False
     """A JSON body that was read to its end."""
     lists_images: bool = False
-    """There was a `data` list, even an empty one: the shape of an Images answer."""
+    """There was a `data` list: the shape of an Images answer. It is empty, or has pictures that we know as such."""
+    unread: int = 0
+    """Items of one that has none that we know as a picture: most likely they are pictures in another shape."""
     images: tuple[Image, ...] = ()
     """Every image that was begun, in order."""
     blocked: int = 0
     """Pictures that moderation blocked after they were made."""
     image_usage: ImageUsage | None = None
-    """Of the Images API, or of the image tool."""
+    """Of the Images API, or of the image tool: the last that was seen."""
+    reports: tuple[ImageUsage, ...] = ()
+    """Of each event of the Images API that brought a picture with one; whether of it alone or of all is not written."""
     text_usage: TextUsage | None = None
     svg: SvgUsage | None = None
     """Of the answer as a whole; an image item has its own."""
@@ -181,6 +187,8 @@ class Notes:
     stream: bool
     _end: End = End.NONE
     _images: dict[str, Image] = field(default_factory=dict)
+    _at: dict[str, str] = field(default_factory=dict)
+    """The key of the image at each place of the output, where it is not the place itself."""
     _seen: Observation = field(default_factory=lambda: Observation(ending=Ending.CLEAN))
 
     def body(self, document: object) -> None:
@@ -253,6 +261,28 @@ class Notes:
         last = next(reversed(self._images), None)
         return str(len(self._images)) if last is None or self._images[last].finished else last
 
+    def _key(self, item_id: object, index: object) -> str:
+        """
+        What an image of a response is known by: its id, else its place in the output.
+
+        An id may come later, or be missing the next time: then the place tells that it is the same image.
+        """
+        name, at = _text(item_id), usage.count(index)
+        place = _NOWHERE if at is None else f"#{at}"
+        if name is None:
+            return self._at.get(place, place)
+        if name not in self._images:
+            nameless = next((old for old in (place, _NOWHERE) if self._is_nameless(old)), None)
+            self._images = {name if key == nameless else key: image for key, image in self._images.items()}
+        if place != _NOWHERE and len(self._at) < MOST_ITEMS:
+            self._at.setdefault(place, name)
+        return name
+
+    def _is_nameless(self, place: str) -> bool:
+        """Whether an image is known by its place alone. Of one without any, only the unfinished can still be named."""
+        image = self._images.get(place)
+        return image is not None and not (place == _NOWHERE and image.finished)
+
     def _note(self, key: str, **known: Any) -> None:  # noqa: ANN401 - likewise, of Image
         image = self._images.get(key, Image())
         if key in self._images or len(self._images) < MOST_ITEMS:
@@ -265,19 +295,22 @@ class Notes:
 
     def _finished(self, event: Mapping[str, object]) -> None:
         """An image of the Images API, at the end of its stream."""
+        said, svg = usage.image_usage(event.get("usage")), usage.svg_usage(event.get("svg_usage"))
         if event.get("b64_json") or event.get("url"):
-            self._note(self._next(), finished=True, **_look(event))
-        self._know(
-            image_usage=usage.image_usage(event.get("usage")), svg=usage.svg_usage(event.get("svg_usage"))
-        )
+            self._note(self._next(), finished=True, svg=svg, **_look(event))
+            svg = None
+            if said is not None and len(self._seen.reports) < MOST_ITEMS:
+                self._know(reports=(*self._seen.reports, said))
+        self._know(image_usage=said, svg=svg)
 
     def _images_body(self, body: Mapping[str, object]) -> None:
         data = body.get("data")
         if isinstance(data, list):
-            self._know(lists_images=True)
             for index, one in enumerate(data):
                 if isinstance(one, dict) and (one.get("b64_json") or one.get("url")):
                     self._note(str(index), finished=True, **_look(body))
+            unread = 0 if self._images else min(len(data), MOST_ITEMS)
+            self._know(lists_images=not unread, unread=unread)
         self._know(
             image_usage=usage.image_usage(body.get("usage")),
             svg=usage.svg_usage(body.get("svg_usage")),
@@ -285,7 +318,7 @@ class Notes:
         )
 
     def _call_event(self, kind: str, event: Mapping[str, object]) -> None:
-        key = _key(event.get("item_id"), event.get("output_index"))
+        key = self._key(event.get("item_id"), event.get("output_index"))
         if kind == f"{_CALL_EVENTS}partial_image":
             self._partial(key, event)
         else:
@@ -294,7 +327,7 @@ class Notes:
     def _item(self, item: object, index: object) -> None:
         if not isinstance(item, dict) or item.get("type") != IMAGE_CALL:
             return
-        key = _key(item.get("id"), index)
+        key = self._key(item.get("id"), index)
         if item.get("result"):
             self._note(key, finished=True, svg=usage.svg_usage(item.get("svg_usage")), **_look(item))
         else:
@@ -323,10 +356,6 @@ class Notes:
         found = error if isinstance(error, dict) else around
         blocked = self._seen.blocked + (1 if _blocked_at_output(found) else 0)
         self._know(code=_text(found.get("code")) or _text(found.get("type")), blocked=blocked)
-
-
-def _key(item_id: object, index: object) -> str:
-    return _text(item_id) or f"#{usage.count(index)}"
 
 
 def _id(value: object) -> str | None:

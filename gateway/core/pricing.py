@@ -20,6 +20,7 @@ from gateway.core.catalog import (
     Model,
     PerImageModel,
     TextModel,
+    is_dated,
     price_of,
 )
 from gateway.core.errors import Code, Refusal, quoted
@@ -125,11 +126,13 @@ def settled_painter(
     names: Sequence[str | None], catalog: Catalog, rules: AccountingRules
 ) -> Priced[Painter] | None:
     """
-    Whose prices hold for pictures that were made: the first name that is known, else the first with a stand-in.
+    Whose prices hold for pictures that were made: the first name that is known or has a stand-in.
 
-    What was made has to be paid: no name is refused here. None only if the catalogue has no model that draws.
+    A name that nobody knows goes before a later one that is known, for it says who drew; but a dated snapshot of a
+    later name costs what that costs. What was made has to be paid: no name is refused here. None only if the catalogue
+    has no model that draws.
     """
-    for name, each in _settled(names, rules):
+    for name, each in _in_turn(names, rules):
         found = painter(name, catalog, each)
         if isinstance(found, Priced):
             return found
@@ -141,10 +144,14 @@ def settled_painter(
 
 
 def settled_author(
-    names: Sequence[str | None], catalog: Catalog, rules: AccountingRules
+    names: Sequence[str | None], catalog: Catalog, rules: AccountingRules, *, in_turn: bool = False
 ) -> Priced[TextModel] | None:
-    """Likewise for a model that wrote."""
-    for name, each in _settled(names, rules):
+    """
+    Likewise for a model that wrote: the first name that is known, else the first with a stand-in.
+
+    `in_turn`: in the order of the names, as for pictures.
+    """
+    for name, each in (_in_turn if in_turn else _known_first)(names, rules):
         found = author(name, catalog, each)
         if isinstance(found, Priced):
             return found
@@ -241,11 +248,26 @@ def clipped(name: str) -> str:
 _KNOWN: Final = AccountingRules(unpriced=REFUSE)
 
 
-def _settled(names: Sequence[str | None], rules: AccountingRules) -> Iterator[tuple[str, AccountingRules]]:
+def _known_first(
+    names: Sequence[str | None], rules: AccountingRules
+) -> Iterator[tuple[str, AccountingRules]]:
     given = [name for name in names if name]
     for each in (_KNOWN, rules, AccountingRules()):
         for name in given:
             yield name, each
+
+
+def _in_turn(names: Sequence[str | None], rules: AccountingRules) -> Iterator[tuple[str, AccountingRules]]:
+    given = [name for name in names if name]
+    for place, name in enumerate(given):
+        yield name, _KNOWN
+        snapshots_of = (
+            each for each in given[place + 1 :] if is_dated(name) and name.startswith(f"{each}-20")
+        )
+        for each in snapshots_of:
+            yield each, _KNOWN
+        yield name, rules
+        yield name, AccountingRules()
 
 
 def _candidates(name: str, catalog: Catalog, rules: AccountingRules) -> Iterator[tuple[Model, str | None]]:

@@ -34,9 +34,10 @@ from gateway.core.windows import (
     Frame,
     Frames,
     Grain,
+    Span,
     grain_leaves_us,
     grain_start_us,
-    window_since_us,
+    window_us,
 )
 
 ORG: Final = "org"
@@ -239,10 +240,10 @@ def rows_of(claim: Claim, at_us: int) -> tuple[tuple[str, Grain, int], ...]:
     )
 
 
-def windows_of(claimant: Claimant, at_us: int, frame: Frame) -> dict[Window, tuple[Grain, int]]:
-    """The windows that a scope's limits are about: which grains each is a row of, and from when on."""
+def windows_of(claimant: Claimant, at_us: int, frame: Frame) -> dict[Window, tuple[Grain, Span]]:
+    """The windows that a scope's limits are about: which grains each is a row of, and when they begin."""
     found = dict.fromkeys(limit.window for limit in claimant.limits if limit.window is not None)
-    return {window: (GRAIN_OF[window], window_since_us(window, at_us, frame)) for window in found}
+    return {window: (GRAIN_OF[window], window_us(window, at_us, frame)) for window in found}
 
 
 def readings_of(

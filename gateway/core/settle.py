@@ -29,6 +29,7 @@ from gateway.core.settle_images import (
     drawing_of,
     finished,
     interrupted,
+    trusted,
     unknown,
 )
 from gateway.core.tokens import PARTIAL_IMAGE_TOKENS
@@ -134,6 +135,7 @@ def settle(
     if not call.match.route.metered:
         return Settlement(outcome=seen.outcome, code=seen.code)
     drawing = drawing_of(seen, call, reserved, catalog, rules)
+    seen = trusted(drawing, seen)
     supposed = seen if watched else _with_unseen(seen, drawing)
     parts = list(_parts(supposed, drawing))
     if supposed is not seen and _is_told(seen) and not any(part.surcharge_added for part in parts):
@@ -154,7 +156,7 @@ def settle(
         tokens_from=max((part.source for part in counted), key=_SUREST.index, default=TokensFrom.NONE),
         priced_as=next((part.use.priced_as for part in counted if part.use.priced_as is not None), None),
         images=len(seen.finished),
-        charged_images=max(len(seen.finished), sum(part.pictures for part in parts)),
+        charged_images=max(len(seen.finished), seen.unread, sum(part.pictures for part in parts)),
         size=next((look.size for look in looks if look.size), None),
         quality=next((look.quality for look in looks if look.quality), None),
         partial_images_requested=None if asked_of(seen, call) is None else drawing.partials_each,
@@ -210,12 +212,8 @@ def _with_unseen(seen: Observation, drawing: Drawing) -> Observation:
 
 
 def _is_told(seen: Observation) -> bool:
-    """Whether the answer reports its pictures; a zero beside a picture is no report."""
-    said = seen.image_usage
-    left_out = said is not None and said.is_zero and bool(seen.finished)
-    return (
-        said is not None and not left_out and not (said.output_tokens is None and said.output_image is None)
-    )
+    """Whether the answer reports its pictures."""
+    return seen.image_usage is not None and seen.image_usage.has_output
 
 
 def _parts(seen: Observation, drawing: Drawing) -> Iterator[Part]:
@@ -265,13 +263,13 @@ def _response(seen: Observation, drawing: Drawing) -> Iterator[Part]:
 
 def _drawn(seen: Observation, drawing: Drawing) -> Iterator[Part]:
     """The pictures of a response that came to its end: as its `tool_usage` has them, else one by one."""
-    if seen.image_usage is not None and not seen.image_usage.is_zero:
+    said = None if seen.image_usage is None or seen.image_usage.is_zero else seen.image_usage
+    if said is not None and said.has_output:
         yield from finished(drawing, seen, seen.images)
         return
-    # A report of zero says that no picture was made; where one was, it has been left out.
     closed = tuple(image for image in seen.images if image not in seen.interrupted)
-    if seen.finished or drawing.delivered(closed):
-        yield from finished(drawing, replace(seen, image_usage=None), closed)
+    if said is not None or seen.finished or drawing.delivered(closed):
+        yield from finished(drawing, replace(seen, image_usage=said), closed)
     yield from interrupted(drawing, seen.interrupted)
     if drawing.rules.bill_moderated:
         yield from blocked(drawing, pictures=seen.blocked)

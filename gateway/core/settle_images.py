@@ -6,12 +6,16 @@ wrong. Partial images count as delivered, per picture at most as many as were as
 picture once more. What the upstream reports holds them already, so nothing is added to a report, but for one case: it
 equals exactly what the rule says of the pictures alone, although partial images were delivered.
 
+A report is also not believed where it leaves pictures out: it says that nothing was put out although one came, or less
+than an exact rule says of those that came. `tool_usage` may skip calls (openai-python 3.54.0), and others report one
+picture of several.
+
 Not here: which of these rules holds for an answer (settle.py).
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Final, assert_never
 
 from gateway.core.call import Call, ImageAsk
 from gateway.core.catalog import Catalog, ImageModel, PerImageModel
@@ -26,9 +30,12 @@ from gateway.core.pricing import (
     settled_painter,
 )
 from gateway.core.record import Role, TokensFrom
-from gateway.core.tokens import PARTIAL_IMAGE_TOKENS
+from gateway.core.tokens import PARTIAL_IMAGE_TOKENS, FormulaRule, TableRule
 from gateway.core.units import PicoUSD
-from gateway.core.usage import ImageUsage
+from gateway.core.usage import ImageUsage, sum_of
+
+_WITHOUT_RULE: Final = frozenset({"gif", "svg"})
+"""Formats whose pictures have no published count of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,50 @@ def asked_of(seen: Observation, call: Call) -> int | None:
     """Partial images asked for, of each picture; None where nothing was said about them."""
     said = [partials_asked(ask) for ask in call.images if ask.partial_images is not None]
     return max(said or (tool.partial_images or 0 for tool in seen.tools), default=None)
+
+
+def trusted(drawing: Drawing, seen: Observation) -> Observation:
+    """The answer with its report of pictures as far as it can be true; what is left out is None, and is computed."""
+    said, pictures = _summed(drawing, seen), seen.finished
+    model = None if drawing.found is None else drawing.found.model
+    if said is None:
+        return seen
+    if not isinstance(model, ImageModel):
+        # It is paid by the picture, and how many there were cannot be told.
+        return replace(seen, image_usage=None) if seen.unread else seen
+    if said.is_zero and (pictures or seen.unread):
+        said = None
+    elif pictures and said.has_output:
+        # Of one picture the report is the truth, whatever the rule says; of several it can have left some out.
+        least = 1 if len(pictures) == 1 else max(1, _exactly(drawing, pictures) or 0)
+        if _written(said)[0] < least:
+            said = replace(said, output_tokens=None, output_image=None)
+    return replace(seen, image_usage=said)
+
+
+def _summed(drawing: Drawing, seen: Observation) -> ImageUsage | None:
+    """The report; of several pictures with one each, the sum, unless the last is plainly that of all of them."""
+    last = seen.image_usage
+    if last is None or len(seen.reports) <= 1:
+        return last
+    exact = _exactly(drawing, seen.finished)
+    over = None if exact is None else _written(last)[0] - exact
+    return (
+        last if over in {0, PARTIAL_IMAGE_TOKENS * drawing.delivered(seen.images)} else sum_of(seen.reports)
+    )
+
+
+def _exactly(drawing: Drawing, pictures: Iterable[Image]) -> int | None:
+    """Output tokens of these pictures where the rule of their model is exact; None where it is a guess or a bound."""
+    found, ask = drawing.found, drawing.ask
+    if found is None or found.priced_as is not None or ask.output_format in _WITHOUT_RULE:
+        return None
+    model = found.model
+    if not isinstance(model, ImageModel) or not isinstance(model.rule, TableRule | FormulaRule):
+        return None
+    each = [model.tokens(one.quality or ask.quality or "", one.size or ask.size or "") for one in pictures]
+    known = [tokens for tokens in each if tokens is not None]
+    return sum(known) if len(known) == len(each) else None
 
 
 def finished(drawing: Drawing, seen: Observation, images: tuple[Image, ...]) -> Iterator[Part]:
@@ -186,8 +237,9 @@ def _by_token(
     by_rule = sum(_tokens(model, drawing.ask, image) for image in pictures)
     output_image, output_text, source, added = by_rule, 0, TokensFrom.COMPUTED, False
     surcharge = PARTIAL_IMAGE_TOKENS * partials
-    if said.output_tokens is None and said.output_image is None:
+    if not said.has_output:
         output_image += surcharge
+        output_text = said.output_text or 0
     else:
         output_image, output_text = _written(said)
         source = TokensFrom.REPORTED
@@ -263,7 +315,7 @@ def _authors(drawing: Drawing, seen: Observation, pictures: list[Image]) -> Iter
         if svg is None:
             continue
         named = next((each.value for each in drawing.call.authors), None)
-        found = settled_author((svg.model, named), drawing.catalog, drawing.rules)
+        found = settled_author((svg.model, named), drawing.catalog, drawing.rules, in_turn=True)
         if found is not None:
             yield Part(
                 Use(

@@ -7,7 +7,7 @@ that are not UTF-8. Nothing else is judged.
 """
 
 import json
-from typing import NoReturn
+from typing import NoReturn, Self
 
 MAX_DEPTH = 128
 """Nesting of objects and arrays; OpenAI's deepest requests (tool schemas) stay far below."""
@@ -17,6 +17,20 @@ MAX_CONTAINERS = 100_000
 MAX_VALUES = 1_000_000
 """Objects and arrays, and values: a parser works for each of them while everybody else waits. Counted by their signs,
 before anything is parsed, so signs inside strings count too; base64 has none of them."""
+
+
+class Number(float):
+    """A number that was written with a fraction, an exponent or a signed zero, as it was written: `1.0`, `1e0`."""
+
+    __slots__ = ("text",)
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """The number of this JSON literal."""
+        self = super().__new__(cls, text)
+        self.text = text
+        return self
 
 
 class InvalidJsonError(ValueError):
@@ -49,6 +63,7 @@ def loads(data: bytes) -> object:
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
             parse_int=_integer,
+            parse_float=Number,
         )
     except UnicodeDecodeError as error:
         raise InvalidJsonError(f"it is not valid UTF-8 (byte {error.start})") from None

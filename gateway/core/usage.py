@@ -8,8 +8,8 @@ Images API and its events, `usage` and `tool_usage` of the Responses API, `svg_u
 Not here: what to make of a report that is incomplete (settle.py).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 
 MOST_TOKENS = 10**12
 """No count of one call is larger; a larger one is no count."""
@@ -38,6 +38,11 @@ class ImageUsage:
         return not (self.input_tokens or self.input_text or self.input_image) and not (
             self.output_tokens or self.output_image or self.output_text
         )
+
+    @property
+    def has_output(self) -> bool:
+        """Whether it says how many tokens the pictures had."""
+        return self.output_tokens is not None or self.output_image is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,17 @@ def image_usage(value: object) -> ImageUsage | None:
         output_text=count(written.get("text_tokens")),
     )
     return None if found == ImageUsage() else found
+
+
+def sum_of(reports: Sequence[ImageUsage]) -> ImageUsage:
+    """Several reports as one: a count that none of them has is absent, and so it is in the sum."""
+    sums: dict[str, int] = {}
+    for report in reports:
+        for each in fields(report):
+            said = getattr(report, each.name)
+            if said is not None:
+                sums[each.name] = sums.get(each.name, 0) + said
+    return ImageUsage(**sums)
 
 
 def text_usage(value: object) -> TextUsage | None:

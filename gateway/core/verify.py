@@ -8,7 +8,7 @@ Decided here, of one state of the ledger (`Books`), on values, so that every sto
     holds are counters  what a counter says is held is what the open calls that are counted in it hold
     nothing below zero  neither used nor held, of any unit, requests too
     once                one record for a request, one that pays for a response of the upstream
-    no orphans          a hold has its open call; one that was lost, its lost record. Whoever is inside has a worker that
+    no orphans          a hold has its open call; one that may be corrected, such a record. Whoever is inside has a worker that
                         is registered, a place in each of its scopes, and no record yet. A place has somebody inside
 
 Not judged: what rolling windows say was used, and requests (no record tells when they were counted); days whose records
@@ -118,7 +118,7 @@ _SENTENCES: Final = {
     What.RECORDED_TWICE: "request {where}: it has {found} records, not one.",
     What.PAID_TWICE: "response {where}: {found} records pay for it, not one.",
     What.HOLD_WITHOUT_CALL: "call {where}: it holds something, but it is not open.",
-    What.LOSS_WITHOUT_RECORD: "call {where}: it was charged as lost, but has no record that says so.",
+    What.LOSS_WITHOUT_RECORD: "call {where}: it was charged for the time being, but has no record that says so.",
     What.INSIDE_WITHOUT_WORKER: "call {where}: it is inside, in the care of a worker that nobody knows.",
     What.INSIDE_AFTER_END: "call {where}: it is inside, but has its record.",
     What.PLACE_MISSING: "{where}: it is inside, but has no place there.",

@@ -21,6 +21,9 @@ from gateway.core.limits import Window
 SECOND_US: Final = 1_000_000
 GRAINS: Final = 100
 """In a rolling window."""
+_OVERLAP_US: Final = 23 * 3600 * SECOND_US - 1
+"""Just less than the shortest day: the day before a window begins earlier, one of another time zone need not."""
+_ALWAYS_US: Final = 1 << 62
 
 
 class Grain(StrEnum):
@@ -114,21 +117,26 @@ def grain_start_us(grain: Grain, at_us: int, frame: Frame) -> int:
     return at_us // length * length
 
 
-def window_since_us(window: Window, at_us: int, frame: Frame) -> int:
-    """The grains of a window are those that begin then or later."""
+def window_us(window: Window, at_us: int, frame: Frame) -> Span:
+    """
+    The grains of a window are those that begin in this span.
+
+    A day of another time zone, as the organisation had it before, counts where any of it lies in the window. What lies
+    in the future was counted by a clock that has been set back since.
+    """
     match window:
         case Window.DAY:
-            return frame.day.start_us
+            return Span(frame.day.start_us - _OVERLAP_US, frame.day.end_us)
         case Window.WEEK:
-            return frame.week.start_us
+            return Span(frame.week.start_us - _OVERLAP_US, frame.week.end_us)
         case Window.MONTH:
-            return frame.month.start_us
+            return Span(frame.month.start_us - _OVERLAP_US, frame.month.end_us)
         case Window.TOTAL:
-            return 0
+            return Span(0, _ALWAYS_US)
         case rolling:
             length = ROLLING_US[GRAIN_OF[rolling]]
-            # The first grain that has not left as a whole: its end lies after the window's beginning.
-            return at_us - length - length // GRAINS + 1
+            # From the first grain that has not left as a whole: its end lies after the window's beginning.
+            return Span(at_us - length - length // GRAINS + 1, at_us + 1)
 
 
 def grain_leaves_us(grain: Grain, start_us: int) -> int:

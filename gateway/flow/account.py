@@ -5,7 +5,9 @@ A call that can cost something is in the ledger before a byte of it goes up: if 
 Its record is written once, last, whatever happened.
 """
 
-from dataclasses import dataclass, field
+import asyncio
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from gateway.core.allowance import refusal
 from gateway.core.call import Call
@@ -16,6 +18,7 @@ from gateway.core.ledger import OpenCall
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Principal
 from gateway.core.quota import FIRST_DOOR, Amounts, Claim, Exceeded, Standing, claimants_of
+from gateway.core.record import CacheUse, Record
 from gateway.core.settle import lost
 from gateway.flow.background import Background
 from gateway.flow.keep import Keeper
@@ -27,6 +30,7 @@ from gateway.ports import Calendar, Clock, Journal, StoreFailed
 BACKGROUND_S = 32 * 3600.0
 """How long a background response may take: the longest completion window (8 h) and a day's grace."""
 
+_END_RESPONSES = frozenset({"responses.delete", "responses.cancel"})
 _SHOW_RESPONSES = frozenset({"responses.retrieve", "responses.cancel"})
 
 
@@ -70,19 +74,34 @@ class Accounts:
         if isinstance(found, Refusal):
             raise Refused(found)
         self.notices.of(call, now)
+        self.notices.of_prices(call, found, now)
         return found
+
+    async def admit(self, story: Story) -> None:
+        """
+        Pass the first door: what is asked for may have been answered already.
+
+        Raises:
+            Refused: as `begin`.
+        """
+        await self._enter(story, first_only=True)
 
     async def begin(self, story: Story) -> None:
         """
-        Pass both doors: take what the limits of the caller count, hold what the call can cost, and note it.
+        Pass both doors, or the second where the first has been passed: take what the limits of the caller count, hold what the call can cost, and note it.
 
         Raises:
             Refused: 429, a limit stands in the way; 503 `store_unavailable`: nothing is spent that cannot be counted.
         """
+        await self._enter(story, first_only=False)
+        if story.is_kept and story.call is not None and story.call.background:
+            story.heard = partial(self._note, story)
+
+    async def _enter(self, story: Story, *, first_only: bool) -> None:
         if story.principal is None or story.match is None or not story.match.route.counted:
             return
         try:
-            found = await self._pass(story, story.principal)
+            found = await self._pass(story, story.principal, first_only=first_only)
         except StoreFailed as failed:
             message = "The gateway's ledger cannot be written to. Nothing was sent; please try again."
             pause_ms = round(self.keeper.pause_s * 1000)
@@ -91,23 +110,21 @@ class Accounts:
             raise Refused(refusal(found))
         story.standing = found
 
-    async def _pass(self, story: Story, principal: Principal) -> Standing | Exceeded | None:
+    async def _pass(
+        self, story: Story, principal: Principal, *, first_only: bool
+    ) -> Standing | Exceeded | None:
         """None: uncounted, as the operator wants it while the store does not answer."""
         now, held = self.clock.now(), story.reserved or Estimate()
-        asked = FIRST_DOOR + Amounts(
-            images=held.images,
-            image_tokens=held.image_tokens,
-            tokens=held.tokens,
-            cost_nusd=held.cost_nusd,
-        )
         claim = Claim(
             id=story.arrival.id,
             claimants=claimants_of(principal),
-            asked=asked,
+            asked=FIRST_DOOR,
             frames=self.calendar.frames(now),
         )
-        if not story.is_kept:
+        if first_only or not story.is_kept:
             return await self._admit(claim)
+        # What was taken at the first door already is not taken again.
+        claim = replace(claim, asked=FIRST_DOOR + _amounts(held))
         known = story.so_far(now, self.clock.ticks(), self.catalog)
         # If this process dies, that is what stands.
         known = lost(held, at_s=known.at).into(known)
@@ -140,6 +157,11 @@ class Accounts:
         if story.standing is not None and any(one.limit.window is None for one in story.standing.readings):
             await self.keeper.leave(story.arrival.id)
 
+    async def look_first(self, story: Story) -> None:
+        """If the call ends a response, see first what that came to: nobody may be told later. Never raises."""
+        if story.match is not None and story.match.route.name in _END_RESPONSES:
+            await self.background.look_first(story.match.ids[0])
+
     def leave(self, story: Story) -> None:
         """The client has left a call that goes on: its place is free."""
         if story.standing is not None:
@@ -147,15 +169,23 @@ class Accounts:
 
     async def conclude(self, story: Story) -> None:
         """Make the record: for the journal, and for the ledger where it belongs there. Never raises what a store does."""
-        record = story.record(self.clock.now(), self.clock.ticks(), self.catalog, self.rules)
-        if story.is_kept and await self._runs_on(story):
-            # Its record, and its line in the log, come when it has ended.
-            return
+        try:
+            record = story.record(self.clock.now(), self.clock.ticks(), self.catalog, self.rules)
+            if story.noting is not None:
+                await asyncio.wait([story.noting])
+            if story.is_kept and await self._runs_on(story):
+                # Its record, and its line in the log, come when it has ended.
+                return
+            await self._tell(story, record)
+        finally:
+            self.background.let_go(story.arrival.id)
+
+    async def _tell(self, story: Story, record: Record) -> None:
         record = self.keeper.told(record)
         self.journal.write(record)
         if story.is_kept:
-            images = 0 if story.settlement is None else story.settlement.charged_images
-            await self.keeper.settle(record, images)
+            settled = None if story.cache is CacheUse.COLLAPSED else story.settlement
+            await self.keeper.settle(record, 0 if settled is None else settled.charged_images)
             return
         if story.standing is not None:
             await self.keeper.leave(record.id)
@@ -174,5 +204,24 @@ class Accounts:
             return False
         if seen is None or not seen.pending or seen.response_id is None:
             return False
+        return await self._entrust(story, seen.response_id, leaves=True)
+
+    async def _entrust(self, story: Story, response_id: str, *, leaves: bool) -> bool:
         deadline = self.clock.now() + BACKGROUND_S
-        return await self.keeper.entrust(story.arrival.id, seen.response_id, deadline, story.call)
+        return await self.keeper.entrust(story.arrival.id, response_id, deadline, story.call, leaves=leaves)
+
+    def _note(self, story: Story, response_id: str) -> None:
+        """
+        The id of a background response has come, and its stream goes on.
+
+        It is written down aside, and no byte waits for that: if this process dies, another one asks for its end.
+        """
+        name = story.arrival.id
+        self.background.hold(name)
+        story.noting = spawn(f"note {name}", self._entrust(story, response_id, leaves=False))
+
+
+def _amounts(held: Estimate) -> Amounts:
+    return Amounts(
+        images=held.images, image_tokens=held.image_tokens, tokens=held.tokens, cost_nusd=held.cost_nusd
+    )

@@ -1,33 +1,22 @@
 """
 The task that owns one upstream read.
 
-The read does not run in the client's task: a client that leaves must not decide how an upstream connection ends.
-The task reads ahead of its passenger by `high_water_bytes` at most, so that back-pressure reaches the upstream.
+The read does not run in the client's task: a client that leaves must not decide how an upstream connection ends. What
+it reads goes on a tape (tape.py), from which its passengers take it. `Fetch` is a read with one passenger, of which
+nothing is kept; reads that several look at, or whose answers are kept, are flights (flights.py).
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from gateway.core.errors import UpstreamFailed
-from gateway.core.headers import Header
+from gateway.flow.tape import HIGH_WATER_BYTES, Head, Tape
 from gateway.flow.tasks import spawn
 from gateway.ports import Clock, UpstreamReply
 
-HIGH_WATER_BYTES = 128 * 1024
-"""Read ahead of the passenger at most: two socket reads. More costs memory for each slow client, less costs
-wake-ups for each fast one."""
+__all__ = ["HIGH_WATER_BYTES", "Fetch", "Head", "read"]
 
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The head of the upstream's answer."""
-
-    status: int
-    headers: Sequence[Header]
-    waited_s: float
-    """From the start of the fetch until the head was there."""
+OpenReply = Callable[[], Awaitable[UpstreamReply]]
 
 
 class Fetch:
@@ -41,23 +30,11 @@ class Fetch:
     """
 
     def __init__(
-        self,
-        open_reply: Callable[[], Awaitable[UpstreamReply]],
-        clock: Clock,
-        *,
-        high_water_bytes: int = HIGH_WATER_BYTES,
+        self, open_reply: OpenReply, clock: Clock, *, high_water_bytes: int = HIGH_WATER_BYTES
     ) -> None:
-        self._open_reply = open_reply
-        self._clock = clock
-        self._high_water_bytes = high_water_bytes
-        self._head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
-        self._held: deque[bytes] = deque()
-        self._held_bytes = 0
-        self._ended = False
-        self._failure: BaseException | None = None
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-        self._task = spawn("fetch", self._run())
+        tape = Tape(keep=False, high_water_bytes=high_water_bytes)
+        self._cursor = tape.cursor()
+        self._task = spawn("fetch", read(open_reply, clock, tape))
 
     async def head(self) -> Head:
         """
@@ -66,64 +43,80 @@ class Fetch:
         Raises:
             UpstreamFailed: there was no answer.
         """
-        return await asyncio.shield(self._head)
+        return await self._cursor.head()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """
         The body, chunk by chunk as the upstream sent it.
 
         Raises:
             UpstreamFailed: it broke off.
         """
-        while True:
-            while self._held:
-                chunk = self._held.popleft()
-                self._held_bytes -= len(chunk)
-                if self._held_bytes < self._high_water_bytes:
-                    self._room.set()
-                yield chunk
-            if self._ended:
-                break
-            self._news.clear()
-            await self._news.wait()
-        if self._failure is not None:
-            raise self._failure
+        return self._cursor.chunks()
 
     def leave(self) -> None:
         """The passenger needs nothing more: a read still under way is cancelled, its connection freed."""
         self._task.cancel()
 
-    async def _run(self) -> None:
-        started = self._clock.ticks()
-        try:
-            reply = await self._open_reply()
-        except BaseException as error:
-            self._fail_head(error)
-            if isinstance(error, UpstreamFailed):
-                return
-            raise
-        try:
-            self._head.set_result(Head(reply.status, reply.headers, self._clock.ticks() - started))
-            async for chunk in reply.chunks():
-                self._held.append(chunk)
-                self._held_bytes += len(chunk)
-                self._news.set()
-                while self._held_bytes >= self._high_water_bytes:
-                    self._room.clear()
-                    await self._room.wait()
-        except UpstreamFailed as error:
-            self._failure = error
-        except BaseException as error:
-            self._failure = error
-            raise
-        finally:
-            self._ended = True
-            self._news.set()
-            await reply.aclose()
 
-    def _fail_head(self, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            self._head.cancel()
-        else:
-            self._head.set_exception(error)
-            self._head.exception()  # Seen: a passenger that has left will not come to fetch it.
+async def read(
+    open_reply: OpenReply,
+    clock: Clock,
+    tape: Tape,
+    *,
+    came: Callable[[Head], None] = lambda _: None,
+    saw: Callable[[bytes], None] | None = None,
+) -> None:
+    """
+    Read one upstream answer onto a tape. To be run in a task of its own; cancelled, it frees the connection.
+
+    The tape ends in any case: cleanly, or with what was raised.
+
+    Args:
+        open_reply: makes the call.
+        clock: for the duration.
+        tape: takes the answer.
+        came: told of the head, before any passenger.
+        saw: told of every chunk, once, in order, after the passengers that waited for it, and before the end.
+
+    Raises:
+        Exception: what is neither the upstream's doing nor a cancellation; the passengers are told, too.
+    """
+    started = clock.ticks()
+    try:
+        reply = await open_reply()
+    except UpstreamFailed as error:
+        tape.fail(error)
+        return
+    except BaseException as error:
+        tape.fail(error)
+        raise
+    try:
+        head = Head(reply.status, reply.headers, clock.ticks() - started)
+        came(head)
+        tape.begin(head)
+        async for chunk in reply.chunks():
+            tape.append(chunk)
+            if saw is None:
+                await tape.room()
+            else:
+                await _look(chunk, saw, tape)
+    except UpstreamFailed as error:
+        tape.fail(error)
+    except BaseException as error:
+        tape.fail(error)
+        raise
+    else:
+        tape.end()
+    finally:
+        await reply.aclose()
+
+
+async def _look(chunk: bytes, saw: Callable[[bytes], None], tape: Tape) -> None:
+    try:
+        # Bytes first: whoever waits for them runs now.
+        await asyncio.sleep(0)
+    finally:
+        # Looked at even if the read is cut just now: it has come, and may tell what the call cost.
+        saw(chunk)
+    await tape.room()

@@ -7,7 +7,8 @@ the call. Both together at most `retries` times.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from gateway.core.errors import UpstreamFailed
@@ -42,3 +43,38 @@ async def forward(
             await reply.aclose()
             request = replace(request, credential=spare.pop(0))
         retries -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """
+    One request on its way up, with what has to be kept until it has gone.
+
+    Args:
+        upstream: is asked.
+        request: what for.
+        others: credentials that may take it over.
+        retries: further attempts.
+        kept: let go of once the body has gone up.
+    """
+
+    upstream: Upstream
+    request: UpstreamRequest
+    others: Sequence[str]
+    retries: int
+    kept: ExitStack
+
+    async def open(self) -> UpstreamReply:
+        """
+        Make the call. Once.
+
+        Raises:
+            UpstreamFailed: there was no answer.
+        """
+        # With the head of the answer the body has gone up, or is of no use any more.
+        with self.kept:
+            return await forward(self.upstream, self.request, self.others, retries=self.retries)
+
+    def close(self) -> None:
+        """It is not made."""
+        self.kept.close()

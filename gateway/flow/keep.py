@@ -27,7 +27,7 @@ from gateway.core.breaker import Breaker
 from gateway.core.call import Call
 from gateway.core.errors import Code
 from gateway.core.kept import Due, Entrusted, Entry, Passed, dumps
-from gateway.core.ledger import OpenCall, lost
+from gateway.core.ledger import OpenCall, Settlement, Verdict, lost, settles
 from gateway.core.quota import Claim, Exceeded, Standing
 from gateway.core.record import Outcome, Record
 from gateway.ports import Calendar, Clock, Journal, Ledger, Outbox, Pile, StoreFailed
@@ -77,6 +77,8 @@ class Keeper:
     """Calls under way that were let through uncounted."""
     _uncounted: set[str] = field(default_factory=set)
     """Those of which the ledger does not know yet."""
+    _streamed: set[str] = field(default_factory=set)
+    """Calls in the background whose clients are still being answered."""
     _leaving: set[str] = field(default_factory=set)
     """Calls whose place could not be given back."""
     _held: list[Entry] = field(default_factory=list)
@@ -139,16 +141,23 @@ class Keeper:
         self._leaving.add(call_id)
         return None
 
-    async def entrust(self, record_id: str, response_id: str, deadline: float, asked: Call | None) -> bool:
+    async def entrust(
+        self, record_id: str, response_id: str, deadline: float, asked: Call | None, *, leaves: bool = True
+    ) -> bool:
         """As `Ledger.entrust`, sooner or later."""
+        if leaves:
+            self._streamed.discard(record_id)
+        else:
+            self._streamed.add(record_id)
         if not self._is_away and record_id not in self._uncounted:
             try:
                 async with _within(LANDING_S):
-                    return await self.ledger.entrust(record_id, response_id, deadline, asked)
+                    return await self.ledger.entrust(record_id, response_id, deadline, asked, leaves=leaves)
             except StoreFailed as failed:
                 self.failed(failed)
         await self._keep(Entrusted(record_id, response_id, deadline, asked))
-        self._passing.discard(record_id)
+        if leaves:
+            self._passing.discard(record_id)
         return True
 
     async def settle(self, record: Record, images: int) -> None:
@@ -156,10 +165,11 @@ class Keeper:
         is_doubtful = record.id in self._doubtful
         self._doubtful.discard(record.id)
         self._passing.discard(record.id)
+        self._streamed.discard(record.id)
         if not self._is_away and record.id not in self._uncounted:
             try:
                 async with _within(LANDING_S):
-                    await self.ledger.settle(record, images)
+                    warn_if_shared(record, await self.ledger.settle(record, images))
                 return
             except StoreFailed as failed:
                 self.failed(failed)
@@ -304,9 +314,12 @@ class Keeper:
     async def _tell(self, entry: Entry) -> None:
         match entry:
             case Due():
-                await self.ledger.settle(entry.record, entry.images)
+                warn_if_shared(entry.record, await self.ledger.settle(entry.record, entry.images))
             case Entrusted():
-                await self.ledger.entrust(entry.call_id, entry.response_id, entry.deadline, entry.asked)
+                leaves = entry.call_id not in self._streamed
+                await self.ledger.entrust(
+                    entry.call_id, entry.response_id, entry.deadline, entry.asked, leaves=leaves
+                )
             case Passed():
                 claim = entry.claim(self.calendar.frames(self.clock.now()))
                 await self.ledger.reserve(entry.noted, claim, force=True)
@@ -319,6 +332,17 @@ class Keeper:
         async with _within(LANDING_S):
             await self.ledger.settle(record, entry.asked.images)
         self.journal.write(record)
+
+
+def warn_if_shared(record: Record, found: Settlement) -> None:
+    """Say that the upstream gave the id of a response twice: the call that was given to the ledger keeps its own charge."""
+    given = settles(record)
+    if found.verdict is Verdict.WRITTEN and given is not None and found.record.response_id is None:
+        _log.warning(
+            "%s shows response %s, which another call pays for: the upstream gave this id twice. Both calls are charged.",
+            record.id,
+            given,
+        )
 
 
 @asynccontextmanager

@@ -38,6 +38,18 @@ class Orphans:
         """How many there are."""
         return len(self._reading)
 
+    def stay_s(self, story: Story, already: int) -> float | None:
+        """
+        For how long a call may go on that nobody waits for any more, in seconds; None: it is cut.
+
+        Args:
+            story: of the call.
+            already: how many go on so already.
+        """
+        principal = story.principal
+        wanted = self.finish if principal is None or principal.finish is None else principal.finish
+        return self.limit_s if wanted and story.is_kept and already + len(self) < self.most else None
+
     def adopt(self, fetch: Fetch, story: Story) -> bool:
         """
         Take over a call whose client has left.
@@ -45,9 +57,7 @@ class Orphans:
         Returns:
             False: it is to be cut, and its story concluded, by the caller.
         """
-        principal = story.principal
-        wanted = self.finish if principal is None or principal.finish is None else principal.finish
-        if not wanted or not story.is_kept or len(self._reading) >= self.most:
+        if self.stay_s(story, 0) is None:
             return False
         story.is_orphan = True
         task = spawn(f"orphan {story.arrival.id}", self._read(fetch, story))

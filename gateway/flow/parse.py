@@ -14,6 +14,7 @@ from gateway.core.call import FORM_FIELDS, Call, read_form, read_json
 from gateway.core.errors import Code, Refusal, Refused, quoted
 from gateway.core.headers import first
 from gateway.core.multipart import (
+    Form,
     FormReader,
     InvalidMultipartError,
     RepeatedFieldError,
@@ -22,6 +23,7 @@ from gateway.core.multipart import (
 from gateway.core.routes import Body, Match
 from gateway.flow.exchange import Arrival, Client
 from gateway.flow.story import Story
+from gateway.flow.wanted import Content, Terms, content_of_form, content_of_json
 from gateway.ports import Spool
 
 _log = logging.getLogger("imagegate.parse")
@@ -45,10 +47,19 @@ class Parsed:
     call: Call
     body: Spool | None
     """None: no body goes up."""
+    content: Content | None = None
+    """What the body is to the cache; None: its answer is not kept, or nothing is."""
 
 
 async def parse(
-    arrival: Arrival, match: Match, client: Client, story: Story, spool: Spool, *, max_body_bytes: int
+    arrival: Arrival,
+    match: Match,
+    client: Client,
+    story: Story,
+    spool: Spool,
+    *,
+    max_body_bytes: int,
+    terms: Terms | None = None,
 ) -> Parsed:
     """
     Read the body and what it asks for.
@@ -60,6 +71,7 @@ async def parse(
         story: what is told of it.
         spool: where the body is kept until it goes up.
         max_body_bytes: of the body.
+        terms: of the cache; None: there is none.
 
     Raises:
         Refused: 400 (unreadable, repeated or mistyped fields), 408 (too slow), 413 (longer than `max_body_bytes`).
@@ -82,9 +94,11 @@ async def parse(
     if kind is Body.NONE:
         return Parsed(Call(match), None)
     if reader is not None:
-        return Parsed(_read_form(match, reader), spool)
+        form = _closed(reader)
+        call = read_form(match, form)
+        return Parsed(call, spool, None if terms is None else content_of_form(call, form, terms))
     if kind is Body.JSON and (spool.size or match.route.metered):
-        return Parsed(await _read_spooled(match, spool), spool)
+        return await _read_spooled(match, spool, terms)
     return Parsed(Call(match, names_ids=True), spool if spool.size else None)
 
 
@@ -99,11 +113,19 @@ async def _keep(spool: Spool, piece: bytes) -> None:
         raise Refused(Refusal(Code.STORE_UNAVAILABLE, message, retry_after_ms=5000)) from error
 
 
-async def _read_spooled(match: Match, spool: Spool) -> Call:
+async def _read_spooled(match: Match, spool: Spool, terms: Terms | None) -> Parsed:
     if spool.size < LARGE_JSON_BYTES:
-        return _read_json(match, b"".join([piece async for piece in spool.pieces()]))
+        return _parsed(match, b"".join([piece async for piece in spool.pieces()]), spool, terms)
     async with _reading_large:
-        return _read_json(match, b"".join([piece async for piece in spool.pieces()]))
+        return _parsed(match, b"".join([piece async for piece in spool.pieces()]), spool, terms)
+
+
+def _parsed(match: Match, body: bytes, spool: Spool, terms: Terms | None) -> Parsed:
+    value = _read_json(body)
+    call = read_json(match, value)
+    if terms is None or not match.route.metered or not isinstance(value, dict):
+        return Parsed(call, spool)
+    return Parsed(call, spool, content_of_json(call, value, terms))
 
 
 def _kind(arrival: Arrival, match: Match) -> Body:
@@ -151,23 +173,21 @@ def _feed(reader: FormReader, piece: bytes) -> None:
         raise Refused(_repeated(error.name)) from None
 
 
-def _read_form(match: Match, reader: FormReader) -> Call:
+def _closed(reader: FormReader) -> Form:
     try:
-        form = reader.close()
+        return reader.close()
     except InvalidMultipartError as error:
         raise Refused(_not_multipart(error)) from None
-    return read_form(match, form)
 
 
-def _read_json(match: Match, body: bytes) -> Call:
+def _read_json(body: bytes) -> object:
     try:
-        value = strictjson.loads(body)
+        return strictjson.loads(body)
     except strictjson.InvalidJsonError as error:
         message = f"We could not parse the JSON body of your request: {error}."
         raise Refused(Refusal(Code.INVALID_JSON, message)) from None
     except strictjson.RepeatedKeyError as error:
         raise Refused(_repeated(error.key)) from None
-    return read_json(match, value)
 
 
 def _repeated(name: str) -> Refusal:

@@ -26,19 +26,20 @@ from gateway.flow.admit import Gate, admit, admit_route
 from gateway.flow.endings import apologise, fail, refuse, stop
 from gateway.flow.exchange import Arrival, Client
 from gateway.flow.fetch import Fetch
-from gateway.flow.forward import forward
+from gateway.flow.forward import Sender
 from gateway.flow.identify import identify
 from gateway.flow.orphans import Orphans
 from gateway.flow.parse import Parsed, parse
 from gateway.flow.relay import relay, relay_models
+from gateway.flow.sharing import Sharing
 from gateway.flow.story import Story
 from gateway.flow.tasks import ClientGoneError, WhilePresent, spawn
+from gateway.flow.wanted import wanted
 from gateway.ports import (
     Clock,
     KeyStore,
     Spool,
     Upstream,
-    UpstreamReply,
     UpstreamRequest,
 )
 
@@ -69,6 +70,8 @@ class Pipeline:
     new_spool: Callable[[], Spool]
     accounts: Accounts
     orphans: Orphans
+    sharing: Sharing | None = None
+    """None: nothing is kept, and nobody follows."""
     gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -113,22 +116,36 @@ class Pipeline:
         with ExitStack() as until_sent:
             spool = self.new_spool()
             until_sent.callback(spool.close)
+            terms = None if self.sharing is None else self.sharing.terms
             parsed = await parse(
-                arrival, found, client, story, spool, max_body_bytes=self.rules.max_body_bytes
+                arrival, found, client, story, spool, max_body_bytes=self.rules.max_body_bytes, terms=terms
             )
             story.call = parsed.call
             admit(principal, parsed.call, self.rules.default_models)
             story.reserved = self.accounts.estimate(parsed.call)
             story.credential, *others = order_for(principal.team.id, self.rules.credentials)
-            await self.accounts.begin(story)
-            kept = until_sent.pop_all()
-        fetch = self._fetch(arrival, parsed, story, others, kept)
+            telling = None
+            if self.sharing is not None and found.route.metered:
+                look = wanted(
+                    arrival, parsed.call, parsed.content, principal, story.credential, self.sharing.terms
+                )
+                if look.key is not None:
+                    send = self._sender(arrival, parsed, story, others, until_sent.pop_all())
+                    await self.sharing.answer(look, story, client, send)
+                    return
+                telling = self.sharing.passes(look, story)
+            async with WhilePresent(client.gone):
+                await self.accounts.begin(story)
+                await self.accounts.look_first(story)
+            send = self._sender(arrival, parsed, story, others, until_sent.pop_all())
+        story.has_set_out = True
+        fetch = Fetch(send.open, self.clock)
         try:
             async with WhilePresent(client.gone):
                 if found.route.name == "models.list" and narrows_models(principal):
                     await relay_models(principal, fetch, client, story, self.accounts)
                 else:
-                    await relay(fetch, client, story, self.accounts)
+                    await relay(fetch, client, story, self.accounts, telling=telling)
         except ClientGoneError:
             story.outcome = Outcome.CLIENT_GONE
             if self.orphans.adopt(fetch, story):
@@ -137,10 +154,9 @@ class Pipeline:
             if not story.is_orphan:
                 fetch.leave()
 
-    def _fetch(
+    def _sender(
         self, arrival: Arrival, parsed: Parsed, story: Story, others: Sequence[str], kept: ExitStack
-    ) -> Fetch:
-        story.has_set_out = True
+    ) -> Sender:
         request = UpstreamRequest(
             method=arrival.method,
             path=parsed.call.match.path,
@@ -151,14 +167,7 @@ class Pipeline:
         )
         movable = parsed.call.match.route.name.startswith("images.") and not parsed.call.names_ids
 
-        async def send() -> UpstreamReply:
-            # With the head of the answer the body has gone up, or is of no use any more.
-            with kept:
-                return await forward(
-                    self.upstream, request, others if movable else (), retries=self.rules.retries
-                )
-
-        return Fetch(send, self.clock)
+        return Sender(self.upstream, request, others if movable else (), self.rules.retries, kept)
 
 
 def _route(arrival: Arrival) -> Match:

@@ -4,11 +4,13 @@ What is known of a request so far, until it becomes its record.
 Each stage notes what it learned; the record is made once, at the end.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.core.call import Call
 from gateway.core.catalog import Catalog
+from gateway.core.entry import Entry, Original, given_again, shared
 from gateway.core.errors import Refusal, UpstreamFailed
 from gateway.core.estimate import Estimate
 from gateway.core.headers import Header, first
@@ -18,7 +20,7 @@ from gateway.core.observation import End, Ending, Observation, unanswered
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Principal
 from gateway.core.quota import Standing
-from gateway.core.record import Outcome, Record
+from gateway.core.record import CacheUse, Outcome, Record
 from gateway.core.routes import Match
 from gateway.core.settle import Settlement, settle
 from gateway.core.units import NanoUSD
@@ -56,6 +58,16 @@ class Story:
     """Ticks."""
     bytes_in: int = 0
     bytes_out: int = 0
+    heard: Callable[[str], None] | None = None
+    """Told once, as soon as it is known, by which id the response can be asked for that a stream is of."""
+    noting: asyncio.Task[object] | None = None
+    """Writes that id down."""
+    cache: CacheUse = CacheUse.OFF
+    """What the cache has to do with it."""
+    original: Original | None = None
+    """The call whose answer is given again."""
+    given: int | None = None
+    """The status of that answer."""
     is_orphan: bool = False
     """The client has left, and the rest is read and told by somebody else."""
     observation: Observation | None = None
@@ -75,13 +87,28 @@ class Story:
 
     def answered(self, at: float) -> None:
         """The upstream's head goes to the client."""
-        self.status = None if self.head is None else self.head.status
+        self.status = self.given if self.head is None else self.head.status
         self.first_byte_at = at
+
+    def hit(self, entry: Entry) -> None:
+        """It is answered from the cache."""
+        self.cache = CacheUse.HIT
+        self.original = entry.original
+        self.given = entry.status
+
+    def forget_answer(self) -> None:
+        """What came so far was of a call that somebody else made, and nothing of it has gone out: it is made anew."""
+        self.head = self.meter = self.observation = self.settlement = None
+        self.ending = Ending.LEFT
 
     def saw(self, chunk: bytes) -> None:
         """A chunk has come from the upstream. To be told of each once, in their order."""
-        if self.meter is not None:
-            self.meter.feed(chunk)
+        if self.meter is None:
+            return
+        self.meter.feed(chunk)
+        if self.heard is not None and self.meter.stream and (known := self.meter.response_id) is not None:
+            heard, self.heard = self.heard, None
+            heard(known)
 
     def passed(self, chunk: bytes) -> None:
         """A chunk has gone to the client."""
@@ -136,13 +163,16 @@ class Story:
         """The record of what happened, and of what it cost. Arguments as of `settled`."""
         record = self.so_far(now, ticks, catalog)
         settled = self.settled(now, ticks, catalog, rules)
+        if self.original is not None:
+            return given_again(record, self.original, stream=self.call is not None and self.call.stream)
         if settled is None:
-            return record
-        return replace(
+            return shared(record) if self.cache is CacheUse.COLLAPSED else record
+        record = replace(
             settled.into(record),
             outcome=self._end_in_background() or self.outcome or settled.outcome,
             code=self.code or plain(settled.code),
         )
+        return shared(record) if self.cache is CacheUse.COLLAPSED else record
 
     def _end_in_background(self) -> Outcome | None:
         """
@@ -184,6 +214,7 @@ class Story:
             key=None if principal is None else principal.key.id,
             tags=self.tags,
             route=None if self.match is None else self.match.route.name,
+            cache=self.cache,
             model=None if call is None else plain(call.model),
             tool_model=None if tool is None else plain(tool.model) or catalog.default_tool_model,
             stream=self.meter is not None and self.meter.stream,

@@ -25,10 +25,10 @@ MAX_REDIS_USD: Final = 9_000_000
 """Redis' scripts count in doubles, exact to 2^53: nine million dollars are 9·10^15 nano-dollars."""
 
 
-def cross_checks(draft: Draft) -> list[Fault]:
-    """Every fault that lies between settings."""
+def cross_checks(draft: Draft, *, serves: bool = True) -> list[Fault]:
+    """Every fault that lies between settings. `serves`: somebody is to be served by them, which takes credentials."""
     return [
-        *_upstream_credentials(draft),
+        *_upstream_credentials(draft, serves=serves),
         *_ports(draft),
         *_cache_sizes(draft),
         *_taken_names(draft, ("upstream", "credential"), "name"),
@@ -40,7 +40,7 @@ def cross_checks(draft: Draft) -> list[Fault]:
     ]
 
 
-def _upstream_credentials(draft: Draft) -> Iterator[Fault]:
+def _upstream_credentials(draft: Draft, *, serves: bool) -> Iterator[Fault]:
     upstream = draft.get("upstream")
     if upstream is not None and not isinstance(upstream, dict):
         return
@@ -51,7 +51,7 @@ def _upstream_credentials(draft: Draft) -> Iterator[Fault]:
             "stands beside a pool of [[upstream.credential]].",
             "Keep one of the two: api_key for a single account, the pool for several.",
         )
-    if alone is None and not pool:
+    if serves and alone is None and not pool:
         yield draft.fault(
             ("upstream", "api_key"),
             "is missing: there is nothing to pay the upstream with.",

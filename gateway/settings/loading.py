@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.settings.checks import cross_checks, faults_of, quoted_faults
 from gateway.settings.draft import Draft
 from gateway.settings.faults import ConfigError
 from gateway.settings.schema import Sections, unbuilt_in
-from gateway.settings.shape import DELIMITER, PREFIX
+from gateway.settings.shape import DELIMITER, PREFIX, Place, node_at
 from gateway.settings.sources import (
     CONFIG_VARIABLE,
     DefaultKey,
@@ -66,7 +66,11 @@ def config_path(flag: Path | None, environ: Mapping[str, str] | None = None) -> 
 
 
 def load(
-    path: Path | None, environ: Mapping[str, str] | None = None, overrides: Mapping[str, object] | None = None
+    path: Path | None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    serves: bool = True,
 ) -> Settings:
     """
     The settings, read and checked.
@@ -76,6 +80,8 @@ def load(
         environ: None for the process's environment. It beats the file.
         overrides: dotted names -> values from the command line, such as `{"server.port": 9000}`; they beat both.
             None as a value is an option that was not given.
+        serves: False: nobody is served by it, so that no secret has to be there, the upstream's key neither. One whose
+            variable or file is missing is then the text that names these.
 
     Raises:
         ConfigError: with every fault that was found. It names files and variables, never a secret.
@@ -86,12 +92,21 @@ def load(
         settings = Settings(draft)
     except ValidationError as error:
         wrong = faults_of(error, draft)
-    broken = [draft.fault(place, problem, fix) for place, (problem, fix) in draft.broken.items()]
+    broken = [
+        draft.fault(place, problem, fix)
+        for place, (problem, fix) in draft.broken.items()
+        if serves or settings is None or not _is_secret(place)
+    ]
     quoted = quoted_faults(draft, {fault.key for fault in wrong})
-    faults = (*draft.faults, *broken, *wrong, *quoted, *cross_checks(draft))
+    faults = (*draft.faults, *broken, *wrong, *quoted, *cross_checks(draft, serves=serves))
     if settings is None or faults:
         raise ConfigError(faults, path=path, overlay=_overlay(draft))
     return settings
+
+
+def _is_secret(place: Place) -> bool:
+    node = node_at(place)
+    return node is not None and node.type is SecretStr
 
 
 def _overlay(draft: Draft) -> Path | None:

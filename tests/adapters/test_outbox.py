@@ -331,3 +331,20 @@ async def test_nothing_that_was_kept_is_lost_by_kill_9(tmp_path: Path) -> None:
         await after.landed(pile.worker, len(found))
         await after.aclose()
         assert files(tmp_path) == []
+
+
+async def test_an_entry_that_cannot_be_written_fails_for_all_that_came_with_it(tmp_path: Path) -> None:
+    """None of them may believe that it was kept."""
+    outbox = FileOutbox.open(tmp_path, "one")
+    poisoned = Due(record(0), 2**70)
+    kept = await asyncio.gather(
+        *(outbox.keep(Due(record(number), 0)) for number in range(1, 10)),
+        outbox.keep(poisoned),
+        return_exceptions=True,
+    )
+    piles = await outbox.waiting()
+    waiting = {entry.call_id for pile in piles for entry in pile.entries}
+    believed = {record(number).id for number, error in enumerate(kept, 1) if error is None}
+    assert isinstance(kept[-1], StoreFailed)
+    assert believed == waiting
+    await outbox.aclose()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gateway.cli.demo import demo
 from gateway.cli.guide import images, ledger, responses
-from gateway.cli.guide.images import generate
+from gateway.cli.guide.images import generate, plain
 from gateway.cli.guide.step import Answer, Desk, NotPossibleError, Step, Want
 from gateway.cli.guide.table import WIDTH, Row
 from gateway.core.units import NanoUSD
@@ -56,6 +56,14 @@ def test_a_call_that_fails_marks_its_row_and_the_rest_goes_on(
     def impossible(desk: Desk) -> Answer:
         raise NotPossibleError("it cannot be done")
 
+    def another(desk: Desk) -> Answer:
+        """Not what is asked for before: that would come from the cache."""
+        return plain(
+            desk.client.images.generate(
+                model="gpt-image-2", prompt="another", size="1024x1024", quality="medium"
+            )
+        )
+
     right, wrong = (
         Want("1024x1024", "medium", "gpt-image-2"),
         Want("1024x1024", "medium", "gpt-image-1", images=3),
@@ -63,7 +71,7 @@ def test_a_call_that_fails_marks_its_row_and_the_rest_goes_on(
     made = (
         Step("wrong", "gpt-image-2", generate, wrong),
         Step("impossible", "gpt-image-2", impossible, right),
-        Step("right", "gpt-image-2", generate, right),
+        Step("right", "gpt-image-2", another, right),
     )
     monkeypatch.setattr(images, "STEPS", made)
     monkeypatch.setattr(responses, "steps", lambda _: ())

@@ -92,6 +92,11 @@ def test_a_size_that_openai_refuses_is_told() -> None:
     assert found.notes == ("This size is outside the model's limits: OpenAI refuses it.",)
 
 
+def test_more_partial_images_than_openai_takes_are_told() -> None:
+    assert quoted(partial_images=9).notes == ("OpenAI takes 3 partial images at most: it refuses more.",)
+    assert quoted(partial_images=3).notes == ()
+
+
 def test_a_rule_that_is_an_assumption_is_told() -> None:
     (note,) = quoted(model="gpt-image-2.6-flare").notes
 

@@ -172,7 +172,7 @@ def test_a_store_that_is_no_sqlite_is_exit_code_1(tmp_path: Path) -> None:
 
 
 def test_a_bad_configuration_is_exit_code_2(tmp_path: Path) -> None:
-    result = run(write(tmp_path, "[upstream]\n"))
+    result = run(write(tmp_path, "[stor]\n"))
     assert result.exit_code == 2
     assert "The configuration cannot be used" in result.stderr
 

@@ -21,7 +21,7 @@ from gateway.adapters.calendar import ZoneCalendar
 from gateway.core.ledger import OpenCall
 from gateway.core.limits import Limit, Unit, Window, parse_limit
 from gateway.core.quota import FIRST_DOOR, Amounts, Claim, Claimant, Exceeded, Reading, Standing
-from gateway.core.record import Outcome, Record
+from gateway.core.record import Outcome, Record, TokensFrom
 from gateway.core.units import NanoUSD
 from gateway.core.windows import Frames
 from gateway.ports import Ledger
@@ -306,22 +306,26 @@ class LimitsMachine(RuleBasedStateMachine):
         charge=amounts,
         outcome=st.sampled_from([Outcome.COMPLETED, Outcome.COMPLETED, Outcome.FAILED, Outcome.REFUSED]),
         free=st.booleans(),
+        guess=st.booleans(),
     )
-    def settle(self, worker: int, call: int, charge: Amounts, outcome: Outcome, *, free: bool) -> None:
+    def settle(
+        self, worker: int, call: int, charge: Amounts, outcome: Outcome, *, free: bool, guess: bool
+    ) -> None:
         """For the first time or again, before or after it was taken for lost, for less or for more than was held."""
         nothing = free or outcome is Outcome.REFUSED
-        self._settle(self._worker(worker), self._call(call), Amounts() if nothing else charge, outcome)
+        known = self._call(call)
+        self._settle(self._worker(worker), known, Amounts() if nothing else charge, outcome, guess=guess)
 
     @precondition(lambda self: self._model.open)
-    @rule(worker=which, call=which, charge=amounts)
-    def settle_what_is_open(self, worker: int, call: int, charge: Amounts) -> None:
+    @rule(worker=which, call=which, charge=amounts, guess=st.booleans())
+    def settle_what_is_open(self, worker: int, call: int, charge: Amounts, *, guess: bool) -> None:
         known = [one for one in self._calls if one.id in self._model.open]
-        self._settle(self._worker(worker), latest(known, call), charge, Outcome.COMPLETED)
+        self._settle(self._worker(worker), latest(known, call), charge, Outcome.COMPLETED, guess=guess)
 
     @precondition(lambda self: self._model.lost)
     @rule(worker=which, call=which, charge=amounts)
     def learn_the_truth(self, worker: int, call: int, charge: Amounts) -> None:
-        """Of a call that was lost."""
+        """Of a call that was lost, or estimated."""
         known = [one for one in self._calls if one.id in self._model.lost]
         if known:
             self._settle(self._worker(worker), latest(known, call), charge, Outcome.COMPLETED)
@@ -356,7 +360,11 @@ class LimitsMachine(RuleBasedStateMachine):
     def settle_for_somebody_else(
         self, worker: int, call: int, charge: Amounts, asked: Amounts | None
     ) -> None:
-        """Whoever fetches a response sees its end, and settles the call that pays for it."""
+        """
+        Whoever fetches a response sees its end, and settles the call that pays for it.
+
+        A call of its own that shows it too (`asked`) has its own record: the upstream gave the id twice.
+        """
         owner = latest([one for one in self._calls if one.response], call)
         stranger = self._new(owner.key)
         stranger.response = owner.response
@@ -516,8 +524,13 @@ class LimitsMachine(RuleBasedStateMachine):
             self._stays_within(found, self._model.facts[before:])
         return found
 
-    def _settle(self, ledger: Ledger, known: Known, charge: Amounts, outcome: Outcome) -> None:
-        ended = self._record(known, charge, outcome=outcome, response_id=known.response)
+    def _settle(
+        self, ledger: Ledger, known: Known, charge: Amounts, outcome: Outcome, *, guess: bool = False
+    ) -> None:
+        tokens_from = TokensFrom.ESTIMATED if guess else TokensFrom.REPORTED
+        ended = self._record(
+            known, charge, outcome=outcome, response_id=known.response, tokens_from=tokens_from
+        )
         stands = self._do(ledger.settle(ended, charge.images)).record
         expected = self._model.settle(
             known.id,
@@ -525,6 +538,7 @@ class LimitsMachine(RuleBasedStateMachine):
             sums(charge),
             response=known.response,
             refused=outcome is Outcome.REFUSED,
+            estimated=guess,
         )
         self._same(
             (stands.id, stands.outcome is Outcome.LOST), (expected, self._model.records[expected].lost)

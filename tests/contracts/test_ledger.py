@@ -24,6 +24,8 @@ from gateway.core.ledger import (
     place_of,
     summed,
 )
+from gateway.core.limits import parse_limit
+from gateway.core.quota import FIRST_DOOR, Claim, Claimant, Exceeded, Standing
 from gateway.core.record import CacheUse, Outcome, Record, TokensFrom
 from gateway.core.units import NanoUSD
 from gateway.ports import DEAD_AFTER_S, Ledger
@@ -145,6 +147,53 @@ async def test_a_response_is_paid_once_whoever_sees_it(ledger: Ledger) -> None:
     assert (other.verdict, other.record.id) == (Verdict.REPEATED, record(1).id)
     assert await ids(ledger) == [record(1).id]
     assert await ledger.response("resp_1") == background(1, response_id="resp_1")
+
+
+async def test_a_call_that_was_noted_is_charged_though_its_response_is_paid_by_another(
+    ledger: Ledger,
+) -> None:
+    await ledger.settle(background(1, response_id="resp_1"))
+    await ledger.reserve(OpenCall(record=background(2), dispatched=True))
+    for verdict in (Verdict.WRITTEN, Verdict.REPEATED):
+        other = await ledger.settle(background(2, response_id="resp_1"))
+        assert (other.verdict, other.record) == (verdict, background(2))
+    assert await ledger.response("resp_1") == background(1, response_id="resp_1")
+    assert (await ids(ledger), await ledger.open_calls()) == ([record(2).id, record(1).id], ())
+
+
+async def test_of_two_open_calls_with_one_response_each_has_its_record(ledger: Ledger) -> None:
+    for number in (1, 2):
+        await ledger.reserve(OpenCall(record=background(number)))
+        await ledger.entrust(record(number).id, "resp_1", NOON + 9999, ASKED)
+    for number in (2, 1):
+        found = await ledger.settle(background(number, response_id="resp_1"))
+        assert (found.verdict, found.record.id) == (Verdict.WRITTEN, record(number).id)
+    assert await ledger.response("resp_1") == background(1, response_id="resp_1")
+
+
+async def test_what_was_estimated_gives_way_once_to_what_its_response_reports(ledger: Ledger) -> None:
+    guess = background(1, response_id="resp_1", tokens_from=TokensFrom.ESTIMATED)
+    await ledger.settle(guess)
+    assert (await ledger.settle(replace(guess, cost_nusd=NanoUSD(9)))).verdict is Verdict.REPEATED
+    truth = background(1, response_id="resp_1", cost_nusd=NanoUSD(7))
+    late = await ledger.settle(truth)
+    assert (late.verdict, late.before, late.record) == (Verdict.CORRECTED, guess, truth)
+    assert (await ledger.settle(replace(truth, cost_nusd=NanoUSD(8)))).verdict is Verdict.REPEATED
+    assert await exported(ledger) == [truth]
+
+
+async def test_a_call_in_the_background_can_keep_its_place(ledger: Ledger) -> None:
+    claim = Claim(
+        id=record(1).id,
+        claimants=(Claimant("org", (parse_limit("1 concurrent"),)),),
+        asked=FIRST_DOOR,
+        frames=ZoneCalendar("UTC").frames(FakeClock().now()),
+    )
+    await ledger.reserve(OpenCall(record=background(1)), claim)
+    assert await ledger.entrust(record(1).id, "resp_1", NOON + 9999, ASKED, leaves=False)
+    assert isinstance(await ledger.admit(replace(claim, id="igr_other")), Exceeded)
+    assert await ledger.entrust(record(1).id, "resp_1", NOON + 9999, ASKED)
+    assert isinstance(await ledger.admit(replace(claim, id="igr_other")), Standing)
 
 
 async def test_whoever_sees_the_end_of_a_background_call_settles_that_call(ledger: Ledger) -> None:

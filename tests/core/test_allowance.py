@@ -53,19 +53,19 @@ def test_each_unit_is_told_as_openai_tells_it() -> None:
     ) == {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "59",
-        "x-ratelimit-reset-requests": "1m0s",
+        "x-ratelimit-reset-requests": "1m0.6s",
         "x-ratelimit-limit-tokens": "1000000",
         "x-ratelimit-remaining-tokens": "999100",
-        "x-ratelimit-reset-tokens": "1h0m0s",
+        "x-ratelimit-reset-tokens": "1h0m36s",
         "x-ratelimit-limit-images": "20",
         "x-ratelimit-remaining-images": "13",
-        "x-ratelimit-reset-images": "1m0s",
+        "x-ratelimit-reset-images": "1m0.6s",
         "x-ratelimit-limit-image-tokens": "200000",
         "x-ratelimit-remaining-image-tokens": "195840",
         "x-ratelimit-reset-image-tokens": "12h0m0s",
         "x-ratelimit-limit-usd": "0.5",
         "x-ratelimit-remaining-usd": "0.499999999",
-        "x-ratelimit-reset-usd": "1s",
+        "x-ratelimit-reset-usd": "1.01s",
     }
 
 
@@ -343,3 +343,19 @@ def test_a_refusal_tells_the_same_limits_as_an_answer(standing: list[Reading]) -
     found = refusal(Exceeded(NOON_US, first, 1, None, shown))
     said = {name for name, _ in found.headers}
     assert said == {name.encode() for name in told(*shown) if name.startswith("x-ratelimit-")}
+
+
+def test_a_budget_that_is_held_is_not_called_spent() -> None:
+    reading = Reading("org", parse_limit("$5 total"), used=0, held=5 * 10**9)
+    found = refusal(Exceeded(0, reading, 1, None, (reading,)))
+    assert found.message == (
+        "The budget of the organisation is spent or held: $5 total; $0 used and $5 held by calls under way, and this "
+        "call may need $0.000000001. What calls under way do not need comes free when they end. It does not come back: "
+        "have it raised."
+    )
+
+
+def test_a_soft_budget_is_not_what_remains() -> None:
+    hard = Reading("org", parse_limit("$5 total"), used=0, held=0)
+    soft = Reading("org", parse_limit("$1 total soft"), used=0, held=0)
+    assert dict(headers(Standing(0, (hard, soft))))[b"x-imagegate-budget-remaining-usd"] == b"5"

@@ -15,7 +15,6 @@ from gateway.core import strictjson
 from gateway.core.cachekey import (
     VERSION,
     CacheKey,
-    Number,
     Surroundings,
     form_content,
     json_content,
@@ -29,6 +28,7 @@ from gateway.core.call import FORM_FIELDS
 from gateway.core.errors import Code, Refused
 from gateway.core.multipart import Form, FormReader
 from gateway.core.principal import Principal, Scope
+from gateway.core.strictjson import Number
 from tests.support.chunking import cuts, split
 
 HERE = Surroundings(

@@ -187,3 +187,13 @@ def test_a_bound_of_the_wrong_type_is_refused_by_name(field: str) -> None:
     with pytest.raises(Refused) as caught:
         read_json(RESPONSES, {field: []})
     assert (caught.value.refusal.code, caught.value.refusal.param) == (Code.INVALID_TYPE, field)
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53), 10**30])
+def test_an_integer_that_not_all_readers_of_json_agree_on_is_refused(number: int) -> None:
+    with pytest.raises(Refused) as refused:
+        read_json(
+            match("POST", "/v1/images/generations") or pytest.fail("no such route"),
+            {"partial_images": number},
+        )
+    assert (refused.value.refusal.code, refused.value.refusal.param) == (Code.INVALID_TYPE, "partial_images")

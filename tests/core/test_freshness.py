@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.cachecontrol import Directives
-from gateway.core.cachekey import Number
 from gateway.core.call import FORM_FIELDS, Call, read_form
 from gateway.core.contents import Contents, Reader
 from gateway.core.freshness import (
@@ -29,6 +28,7 @@ from gateway.core.freshness import (
 from gateway.core.multipart import Form, FormReader
 from gateway.core.observation import Ending, Observation
 from gateway.core.routes import match
+from gateway.core.strictjson import Number
 from tests.support.replies import (
     CATALOG,
     LOOK,
@@ -311,7 +311,7 @@ class TestKeeping:
                 generation(),
                 images_body(usage(1), data=[{"b64_json": ""}]),
                 False,
-                Reason.FEWER_IMAGES,
+                Reason.UNREADABLE,
                 id="an empty picture",
             ),
             pytest.param(generation(), b"{}", False, Reason.UNREADABLE, id="no list"),

@@ -19,6 +19,7 @@ from gateway.core.ledger import (
     dumps,
     group_of,
     grouping,
+    is_provisional,
     loads,
     lost,
     micros,
@@ -223,3 +224,33 @@ def test_nothing_reserved_is_nothing_lost() -> None:
     free = noted(1, lines=(), cost_nusd=NanoUSD(0), reserved_nusd=NanoUSD(0), tokens_from=TokensFrom.NONE)
     found = lost(OpenCall(record=free, dispatched=True), NOON)
     assert (found.cost_nusd, found.lines, found.tokens_from) == (0, (), TokensFrom.NONE)
+
+
+GUESS = record(1, response_id="resp_1", tokens_from=TokensFrom.ESTIMATED)
+TRUTH = record(1, response_id="resp_1", cost_nusd=NanoUSD(5))
+
+
+@pytest.mark.parametrize(
+    ("before", "new", "verdict"),
+    [
+        (GUESS, TRUTH, Verdict.CORRECTED),
+        (TRUTH, replace(TRUTH, cost_nusd=NanoUSD(6)), Verdict.REPEATED),
+        (GUESS, replace(GUESS, cost_nusd=NanoUSD(6)), Verdict.REPEATED),
+        (GUESS, replace(TRUTH, response_id="resp_2"), Verdict.REPEATED),
+        (GUESS, replace(TRUTH, response_id=None), Verdict.REPEATED),
+        (GUESS, replace(TRUTH, outcome=Outcome.LOST), Verdict.REPEATED),
+        (replace(GUESS, response_id=None), replace(TRUTH, response_id=None), Verdict.REPEATED),
+        (replace(GUESS, cache=CacheUse.HIT), TRUTH, Verdict.REPEATED),
+    ],
+)
+def test_a_guess_gives_way_to_what_its_own_response_reports(
+    before: Record, new: Record, verdict: Verdict
+) -> None:
+    assert settled(before, new).verdict is verdict
+
+
+def test_what_may_be_corrected_was_lost_or_estimated_with_a_response_to_ask_for() -> None:
+    assert is_provisional(record(1, outcome=Outcome.LOST))
+    assert is_provisional(GUESS)
+    assert not is_provisional(TRUTH)
+    assert not is_provisional(replace(GUESS, response_id=None))

@@ -128,6 +128,18 @@ def test_a_streams_end_is_read_from_its_terminal_event(body: bytes, end: End) ->
     assert observed((body[at : at + 1] for at in range(len(body))), stream=True).end is end
 
 
+def test_the_id_of_a_streamed_response_is_known_before_its_end() -> None:
+    body = response_stream(response([item(1)]))
+    meter = Meter(200, [(b"content-type", b"text/event-stream")])
+    first = body.index(b"\n\n") + 2
+    known = []
+    for part in (body[: first - 2], body[first - 2 : first], body[first:]):
+        meter.feed(part)
+        known.append(meter.response_id)
+    assert known == [None, "resp_1", "resp_1"]
+    assert meter.close(Ending.CLEAN).response_id == "resp_1"
+
+
 def test_what_a_cut_last_line_reports_is_true_all_the_same() -> None:
     body = LIVES["images stream"].rstrip(b"\n")
     seen = observed(body, stream=True, ending=Ending.BROKEN)

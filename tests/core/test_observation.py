@@ -1,5 +1,7 @@
 from collections.abc import Mapping
 
+import pytest
+
 from gateway.core.observation import MOST_ITEMS, End, Ending, Image, Notes, Observation, Tool, unanswered
 from gateway.core.record import Outcome
 
@@ -49,6 +51,41 @@ def test_items_without_ids_are_told_apart_by_their_place() -> None:
     assert len(notes({"type": "response.completed", "response": {"output": output}}).finished) == 2
 
 
+def ended(*items: dict[str, object]) -> dict[str, object]:
+    return {"type": "response.completed", "response": {"output": list(items)}}
+
+
+ITEM: dict[str, object] = {"type": "image_generation_call", "result": "A"}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (done(0, result="A"), ended(ITEM)),
+        (done(0, result="A", id=5), ended({**ITEM, "id": "ig_0"})),
+        (call("partial_image", item_id=None), done(0, result="A"), ended({**ITEM, "id": "ig_0"})),
+        (call("partial_image", item_id=None, output_index=None), done(0, result="A")),
+        (call("partial_image"), done(0, result="A", id=None), ended(ITEM)),
+        (call("partial_image", item_id="x" * 200), done(0, result="A"), ended({**ITEM, "id": ""})),
+    ],
+    ids=["lost at the end", "odd", "late", "without a place", "early only", "too long"],
+)
+def test_an_id_that_comes_or_goes_makes_no_second_picture(events: tuple[dict[str, object], ...]) -> None:
+    seen = notes(*events)
+    assert len(seen.images) == len(seen.finished) == 1
+    assert seen.images[0].partials == sum(str(one["type"]).endswith("partial_image") for one in events)
+
+
+def test_two_ids_are_two_pictures_even_at_one_place() -> None:
+    seen = notes(done(0, result="A"), {**done(1, result="B"), "output_index": 0})
+    assert len(seen.finished) == 2
+
+
+def test_an_image_that_gets_its_id_late_keeps_its_place_among_the_others() -> None:
+    seen = notes(call("partial_image", 0, item_id=None), call("generating", 1), done(0, result="A"))
+    assert [(image.partials, image.finished) for image in seen.images] == [(1, True), (0, False)]
+
+
 def test_an_item_that_failed_is_neither_open_nor_finished() -> None:
     blocked = {"code": "moderation_blocked", "moderation_details": {"moderation_stage": "output"}}
     seen = notes(call("generating"), done(0, status="failed", result=None, error=blocked))
@@ -89,6 +126,38 @@ def test_images_that_follow_one_another_keep_their_partial_images() -> None:
     partial, end = {"type": "image_edit.partial_image"}, {"type": "image_edit.completed", "b64_json": "A"}
     seen = notes(partial, partial, end, partial, end)
     assert [(image.partials, image.finished) for image in seen.images] == [(2, True), (1, True)]
+
+
+def test_each_picture_of_a_stream_has_its_report() -> None:
+    one, two = ({"input_tokens": 1, "output_tokens": tokens} for tokens in (272, 408))
+    kind = "image_generation.completed"
+    seen = notes(
+        {"type": kind, "b64_json": "A", "usage": one},
+        {"type": kind, "b64_json": "A"},
+        {"type": kind, "b64_json": "A", "usage": two},
+        {"type": kind, "usage": two},
+    )
+    assert [report.output_tokens for report in seen.reports] == [272, 408]
+    assert seen.image_usage == seen.reports[1]
+
+
+@pytest.mark.parametrize(
+    ("data", "lists_images", "unread"),
+    [
+        ([], True, 0),
+        ([{"b64_json": "A"}, {"image": "A"}], True, 0),
+        ([{"image": "A"}, "A"], False, 2),
+        (["A"] * (MOST_ITEMS + 5), False, MOST_ITEMS),
+        ("A", False, 0),
+    ],
+)
+def test_items_that_are_no_pictures_as_we_know_them_are_counted(
+    data: object, lists_images: object, unread: int
+) -> None:
+    found = Notes(200, stream=False)
+    found.body({"data": data})
+    seen = found.close(Ending.CLEAN)
+    assert (seen.lists_images, seen.unread) == (lists_images, unread)
 
 
 def test_the_images_told_apart_are_bounded() -> None:

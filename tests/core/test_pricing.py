@@ -119,6 +119,28 @@ def test_after_the_call_the_first_known_name_counts_and_nothing_is_refused() -> 
     assert wrote.priced_as == "gpt-5.5-pro"
 
 
+@pytest.mark.parametrize("rules", [RULES, REFUSE])
+def test_of_several_names_the_first_says_who_drew_even_if_nobody_knows_it(rules: AccountingRules) -> None:
+    drew = settled_painter(("gpt-image-9", "gpt-image-1-mini"), CATALOG, rules)
+    assert drew is not None
+    assert (drew.name, drew.priced_as) == ("gpt-image-9", "gpt-image-1")
+    outside = settled_painter(("banana-1", "gpt-image-1-mini"), CATALOG, rules)
+    assert outside is not None
+    assert (outside.name, outside.priced_as) == ("gpt-image-1-mini", None)
+    other = settled_painter(("gpt-image-9-2030-01-01", "gpt-image-2"), CATALOG, rules)
+    assert other is not None
+    assert other.priced_as == "gpt-image-1"
+
+
+def test_a_model_that_wrote_is_the_one_asked_for_where_the_answers_name_is_not_known() -> None:
+    names = ("gpt-99", "gpt-5")
+    assert (known := settled_author(names, CATALOG, RULES)) is not None
+    assert (first := settled_author(names, CATALOG, RULES, in_turn=True)) is not None
+    assert (known.name, known.priced_as) == ("gpt-5", None)
+    assert first.name == "gpt-99"
+    assert first.priced_as is not None
+
+
 def test_prices_change_on_their_day() -> None:
     known = CATALOG.find("gpt-image-2")
     assert isinstance(known, ImageModel)

@@ -28,7 +28,7 @@ from gateway.core.quota import (
     windows_of,
 )
 from gateway.core.units import NanoUSD
-from gateway.core.windows import GRAIN_OF, ROLLING_US, SECOND_US, Grain, window_since_us
+from gateway.core.windows import GRAIN_OF, ROLLING_US, SECOND_US, Grain, Span, window_us
 from tests.support.ledger import NOON, record
 from tests.support.quota_model import Line, Passed, QuotaModel, Stopped
 
@@ -209,9 +209,9 @@ def test_each_window_of_a_scope_is_looked_up_once() -> None:
         limits("$5 per month", "9 images per month", "2 requests per minute", "4 concurrent", "$9 total"),
     )
     assert windows_of(claimant, NOON_US, FRAME) == {
-        Window.MONTH: (Grain.DAY, FRAME.month.start_us),
-        Window.MINUTE: (Grain.MINUTE, window_since_us(Window.MINUTE, NOON_US, FRAME)),
-        Window.TOTAL: (Grain.DAY, 0),
+        Window.MONTH: (Grain.DAY, window_us(Window.MONTH, NOON_US, FRAME)),
+        Window.MINUTE: (Grain.MINUTE, window_us(Window.MINUTE, NOON_US, FRAME)),
+        Window.TOTAL: (Grain.DAY, window_us(Window.TOTAL, NOON_US, FRAME)),
     }
 
 
@@ -306,9 +306,9 @@ class Shelf:
         for claimant in claim.claimants:
             tallies = {
                 window: Tally(
-                    sum((amount for _, amount in self._since(claimant.scope, grain, since)), NOTHING)
+                    sum((amount for _, amount in self._within(claimant.scope, grain, span)), NOTHING)
                 )
-                for window, (grain, since) in windows_of(claimant, at_us, frame).items()
+                for window, (grain, span) in windows_of(claimant, at_us, frame).items()
             }
             readings += readings_of(claimant, tallies, 0, frame)
         stops = stopping(readings, claim.asked)
@@ -318,21 +318,21 @@ class Shelf:
         for one in stops:
             window = one.limit.window
             assert window is not None
-            since = window_since_us(window, at_us, frame)
+            span = window_us(window, at_us, frame)
             rolling = [
                 (start, amount.of(one.limit.unit))
-                for start, amount in self._since(one.scope, GRAIN_OF[window], since)
+                for start, amount in self._within(one.scope, GRAIN_OF[window], span)
             ]
             rolls = GRAIN_OF[window] in ROLLING_US
             clearing[one] = clears_us(one, claim.asked, at_us, rolling if rolls else ())
         return exceeded(at_us, readings, claim.asked, clearing)
 
-    def _since(self, scope: str, grain: Grain, since_us: int) -> list[tuple[int, Amounts]]:
+    def _within(self, scope: str, grain: Grain, span: Span) -> list[tuple[int, Amounts]]:
         return sorted(
             (
                 (start, amount)
                 for (of, kind, start), amount in self._rows.items()
-                if (of, kind) == (scope, grain) and start >= since_us
+                if (of, kind) == (scope, grain) and span.start_us <= start < span.end_us
             ),
             key=lambda row: row[0],
         )

@@ -72,9 +72,9 @@ def test_whatever_a_call_holds_it_can_be_kept_and_read_again(call: Call) -> None
     "call",
     [
         generation(2, n=3),
-        generation(output_format="gif", frame_count=10**30),
+        generation(output_format="gif", frame_count=2**53 - 1),
         generation(output_format="svg", svg={"model": "gpt-5"}),
-        drawing(3, service_tier="priority", max_tool_calls=4, max_output_tokens=10**30, background=True),
+        drawing(3, service_tier="priority", max_tool_calls=4, max_output_tokens=2**53 - 1, background=True),
         drawing(previous_response_id="resp_0", input=[{"type": "input_image", "image_url": "data:,"}]),
         call_of("responses", prompt={"id": "pmpt_1"}),
         call_of("responses/compact", model="gpt-5", input="ein Füchslein 🦊"),

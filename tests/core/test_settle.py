@@ -42,9 +42,8 @@ from tests.support.replies import (
 
 class TestReported:
     def test_no_zero_is_made_of_an_absent_field_and_a_zero_stands(self) -> None:
-        zero = settled(observed(images_body(usage(0, text=0))), generation())
-        assert (zero.tokens, zero.cost_nusd, zero.tokens_from) == (0, 0, TokensFrom.NONE)
-        assert zero.images == 1
+        zero = settled(observed(images_body(usage(272, text=0))), generation())
+        assert (zero.tokens, zero.tokens_from) == (272, TokensFrom.REPORTED)
         absent = settled(observed(images_body()), generation())
         assert (absent.output_image_tokens, absent.tokens_from) == (272, TokensFrom.COMPUTED)
         half = settled(observed(images_body({"input_tokens": 14})), generation())
@@ -111,6 +110,13 @@ class TestReported:
         shown = response([item(1)], drawn=usage(272), tool="gpt-image-1-mini")
         found = settled(observed(response_stream(shown), stream=True), drawing())
         assert (found.tool_model, found.lines[0].cost_nusd) == ("gpt-image-1-mini", 14 * 2_000 + 272 * 8_000)
+
+    def test_one_that_nobody_knows_yet_is_the_dearest_of_its_family_whatever_was_asked_for(self) -> None:
+        shown = response([item(1)], drawn=usage(272), tool="gpt-image-9")
+        tool = {"type": "image_generation", "model": "gpt-image-1-mini"}
+        found = settled(observed(response_stream(shown), stream=True), drawing(tools=[tool]))
+        assert (found.tool_model, found.priced_as) == ("gpt-image-9", "gpt-image-1")
+        assert found.lines[0].cost_nusd == 14 * 5_000 + 272 * 40_000
 
     def test_a_snapshot_that_nobody_knows_yet_costs_what_the_name_asked_for_costs(self) -> None:
         shown = response(model="gpt-5-2027-01-01")
@@ -220,6 +226,39 @@ class TestUnknownEnd:
 
     def test_nothing_reserved_is_nothing_lost(self) -> None:
         assert lost(Estimate(), at_s=AT_S) == Settlement(outcome=Outcome.LOST)
+
+
+class TestPicturesInAnotherShape:
+    """A 200 with a list of something that is no picture as we know it: nobody can say what came."""
+
+    @pytest.mark.parametrize("data", [[{"image": B64}], [B64], [None], [{}]])
+    @pytest.mark.parametrize("report", [{}, {"usage": usage(0, text=0)}])
+    def test_without_a_report_it_costs_what_was_reserved(
+        self, data: object, report: dict[str, object]
+    ) -> None:
+        body = json.dumps({"created": 1, "data": data, **report}).encode()
+        found = settled(observed(body), generation(n=2))
+        assert (found.cost_nusd, found.tokens_from) == (
+            reserved(generation(n=2)).cost_nusd,
+            TokensFrom.ESTIMATED,
+        )
+        assert (found.images, found.charged_images) == (0, 2)
+
+    def test_with_one_it_costs_that(self) -> None:
+        body = json.dumps({"data": [{"image": B64}, {"image": B64}], "usage": usage(544)}).encode()
+        found = settled(observed(body), generation(n=2))
+        assert tokens(found) == (544, 0, TokensFrom.REPORTED)
+        assert (found.images, found.charged_images) == (0, 2)
+
+    def test_of_a_model_paid_by_the_picture_a_report_of_tokens_says_nothing(self) -> None:
+        call = call_of(GENERATIONS, model="dall-e-2", prompt="x", size="1024x1024")
+        body = json.dumps({"data": [{"image": B64}], "usage": usage(272)}).encode()
+        assert settled(observed(body), call).cost_nusd == reserved(call).cost_nusd == 20_000_000
+
+    def test_no_picture_at_all_costs_its_prompt(self) -> None:
+        found = settled(observed(b'{"created":1,"data":[]}'), generation(n=2))
+        assert (found.output_image_tokens, found.charged_images) == (0, 0)
+        assert found.tokens_from is TokensFrom.COMPUTED
 
 
 class TestAnEndSeenByItself:

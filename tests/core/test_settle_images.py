@@ -2,6 +2,7 @@ import pytest
 
 from gateway.core.record import Role, TokensFrom
 from tests.support.replies import (
+    B64,
     EDITS,
     GENERATIONS,
     LOW,
@@ -14,6 +15,7 @@ from tests.support.replies import (
     item,
     observed,
     of_role,
+    reserved,
     response,
     response_stream,
     settled,
@@ -146,3 +148,130 @@ class TestComputed:
         found = settled(observed(body, stream=True), drawing(2))
         assert [line.output_image for line in found.lines] == [472, 1056 + 100]
         assert (found.partial_image_tokens, found.charged_images, found.images) == (300, 2, 1)
+
+
+HIGH = {"size": "1024x1536", "quality": "high"}
+
+
+class TestReportsThatLeavePicturesOut:
+    """A report below the exact rule for the pictures that came is not believed: each of them is computed."""
+
+    @pytest.mark.parametrize(
+        ("reported", "look", "output"),
+        [
+            (usage(272), {}, 544),
+            (usage(6240), HIGH, 12480),
+            (usage(0, text=14), {}, 544),
+            (usage(543), {}, 544),
+            (usage(272, details=True), {}, 544),
+        ],
+        ids=["one of two", "one of two high", "no output", "one token less", "with details"],
+    )
+    def test_on_the_responses_tool(self, reported: object, look: dict[str, str], output: int) -> None:
+        shown = response([item(1, **look), item(2, **look)], drawn=reported)
+        found = settled(observed(response_stream(shown), stream=True), drawing())
+        assert tokens(found) == (output, 0, TokensFrom.COMPUTED)
+        assert found.lines[0].input_text == 14
+
+    def test_on_the_images_api(self) -> None:
+        found = settled(observed(images_body(usage(272), pictures=2)), generation(n=2))
+        assert tokens(found) == (544, 0, TokensFrom.COMPUTED)
+        assert found.lines[0].input_text == 14
+
+    def test_what_it_says_of_text_stays_and_the_partial_images_are_added(self) -> None:
+        reported = usage(300) | {"output_tokens_details": {"image_tokens": 272, "text_tokens": 28}}
+        shown = response([item(1), item(2)], drawn=reported)
+        found = settled(observed(response_stream(shown, partials=2), stream=True), drawing(2))
+        assert tokens(found) == (944, 400, TokensFrom.COMPUTED)
+        assert found.lines[0].output_text == 28
+
+    def test_a_picture_begun_when_the_response_failed_is_charged_beside_them(self) -> None:
+        begun = event("response.image_generation_call.partial_image", item_id="ig_9", output_index=9)
+        shown = response([item(1), item(2)], drawn=usage(272), status="failed")
+        body = response_stream(shown, ends=False) + begun + event("response.failed", response=shown)
+        found = settled(observed(body, stream=True), drawing(1))
+        assert [line.output_image for line in found.lines if line.role is Role.IMAGE] == [544, 372]
+
+    @pytest.mark.parametrize("model", ["gpt-image-2.6-sunburst", "gpt-image-99"])
+    def test_where_the_rule_is_a_guess_the_report_stands(self, model: str) -> None:
+        call = call_of(GENERATIONS, **{**LOW, "model": model, "n": 2})
+        assert tokens(settled(observed(images_body(usage(50), pictures=2)), call)) == (
+            50,
+            0,
+            TokensFrom.REPORTED,
+        )
+
+    @pytest.mark.parametrize("size", ["1000x1000", "auto"])
+    def test_where_the_rule_does_not_know_the_picture_the_report_stands(self, size: str) -> None:
+        call = call_of(GENERATIONS, model="gpt-image-1", prompt="x")
+        found = settled(observed(images_body(usage(50), size=size)), call)
+        assert tokens(found) == (50, 0, TokensFrom.REPORTED)
+
+    @pytest.mark.parametrize("output_format", ["gif", "svg"])
+    def test_formats_without_a_published_count_are_charged_as_reported(self, output_format: str) -> None:
+        found = settled(observed(images_body(usage(50))), generation(output_format=output_format))
+        assert found.output_image_tokens == 50
+
+    def test_a_report_of_nothing_beside_a_picture_is_none_whatever_the_rule(self) -> None:
+        for call in (generation(), call_of(GENERATIONS, **{**LOW, "model": "gpt-image-99"})):
+            found = settled(observed(images_body(usage(0, text=0))), call)
+            held = reserved(call)
+            assert tokens(found) == (held.image_tokens, 0, TokensFrom.COMPUTED)
+            assert found.cost_nusd == held.cost_nusd
+            assert settled(observed(images_body(usage(0))), call).output_image_tokens == held.image_tokens
+
+    def test_a_report_of_nothing_beside_no_picture_stands(self) -> None:
+        found = settled(observed(b'{"data":[],"usage":{"input_tokens":0,"output_tokens":0}}'), generation())
+        assert (found.cost_nusd, found.tokens_from) == (0, TokensFrom.NONE)
+
+
+class TestStreamsOfSeveralPictures:
+    """Nobody has seen one of OpenAI; whether a report is of its picture or of all so far is told by the rule."""
+
+    @pytest.mark.parametrize(
+        ("first", "second", "output"),
+        [
+            (usage(272), usage(272), 544),
+            (usage(272), usage(544), 544),
+            (usage(300), usage(280), 580),
+            (usage(272), None, 544),
+            (None, usage(272), 544),
+            (usage(100), usage(100), 544),
+        ],
+        ids=["each its own", "the last of all", "each more", "first only", "last only", "too little"],
+    )
+    def test_reports_add_up(self, first: object, second: object, output: int) -> None:
+        body = images_stream(0, first) + images_stream(0, second)
+        found = settled(observed(body, stream=True), generation(0, n=2))
+        assert (found.images, found.output_image_tokens) == (2, output)
+
+    def test_their_partial_images_are_in_each_report_or_in_the_last(self) -> None:
+        call = generation(2, n=2)
+        for last in (usage(472), usage(944)):
+            body = images_stream(2, usage(472)) + images_stream(2, last)
+            assert tokens(settled(observed(body, stream=True), call)) == (944, 400, TokensFrom.REPORTED)
+
+    def test_the_input_of_each_is_charged(self) -> None:
+        body = images_stream(0, usage(272)) + images_stream(0, usage(272))
+        assert settled(observed(body, stream=True), generation(0, n=2)).lines[0].input_text == 28
+
+    def test_the_author_of_each_svg_is_paid(self) -> None:
+        wrote = {"model": "gpt-5", "input_tokens": 300, "output_tokens": 1000}
+        one = event("image_generation.completed", b64_json=B64, usage=usage(272), svg_usage=wrote)
+        call = generation(output_format="svg", svg={"model": "gpt-5"}, stream=True)
+        assert of_role(settled(observed(one, stream=True), call), Role.SVG) == (1000,)
+        assert of_role(settled(observed(one + one, stream=True), call), Role.SVG) == (1000, 1000)
+
+
+def test_an_author_that_nobody_knows_yet_is_the_dearest_of_its_family_whatever_was_asked_for() -> None:
+    wrote = {"model": "gpt-99", "input_tokens": 300, "output_tokens": 1000}
+    call = generation(output_format="svg", svg={"model": "gpt-5"})
+    found = settled(observed(images_body(usage(272), svg_usage=wrote)), call)
+    assert found.lines[1].model == "gpt-99"
+    assert found.priced_as is not None
+
+
+@pytest.mark.parametrize("said", [1, 200, 271])
+def test_of_a_single_picture_the_report_is_the_truth_whatever_the_rule_says(said: int) -> None:
+    found = settled(observed(images_body(usage(said))), generation())
+    assert tokens(found) == (said, 0, TokensFrom.REPORTED)

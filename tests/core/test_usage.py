@@ -11,6 +11,7 @@ from gateway.core.usage import (
     count,
     image_usage,
     name,
+    sum_of,
     svg_usage,
     text_usage,
     tool_calls,
@@ -114,3 +115,13 @@ def test_no_shape_is_too_strange(value: object) -> None:
     text_usage(value)
     svg_usage(value)
     list(tool_calls(value))
+
+
+def test_reports_add_up_field_by_field_and_what_none_has_stays_absent() -> None:
+    one = ImageUsage(input_tokens=14, input_text=14, output_tokens=272)
+    other = ImageUsage(input_tokens=14, output_tokens=0, output_text=3)
+    assert sum_of([one, other]) == ImageUsage(
+        input_tokens=28, input_text=14, output_tokens=272, output_text=3
+    )
+    assert sum_of([one]) == one
+    assert (one.has_output, ImageUsage(input_tokens=1).has_output) == (True, False)

@@ -141,7 +141,7 @@ def test_a_hold_has_its_open_call_and_a_loss_its_record() -> None:
     assert {one.what for one in found} == {What.HOLD_WITHOUT_CALL, What.HELD}
     lost = hold(has_owner=False, lost=True)
     (one,) = broken(Books(tallies={}, charges={}, holds=[lost]))
-    assert str(one) == "call igr_1: it was charged as lost, but has no record that says so."
+    assert str(one) == "call igr_1: it was charged for the time being, but has no record that says so."
     assert broken(Books(tallies={}, charges={}, holds=[lost], pruned_us=DAY)) == ()
 
 

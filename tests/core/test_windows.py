@@ -17,7 +17,7 @@ from gateway.core.windows import (
     Span,
     grain_leaves_us,
     grain_start_us,
-    window_since_us,
+    window_us,
 )
 
 DAY_US: Final = 86_400 * SECOND_US
@@ -36,7 +36,8 @@ rolling = st.sampled_from(ROLLING)
 def counts(window: Window, taken_us: int, now_us: int) -> bool:
     """Whether what was taken then counts in the window now, as a store finds out."""
     start_us = grain_start_us(GRAIN_OF[window], taken_us, FRAME)
-    return start_us >= window_since_us(window, now_us, FRAME)
+    span = window_us(window, now_us, FRAME)
+    return span.start_us <= start_us < span.end_us
 
 
 # What windows are rows of
@@ -75,8 +76,26 @@ def test_every_window_is_a_row_of_something() -> None:
 def test_a_calendar_window_begins_and_ends_with_its_days(
     window: Window, since_us: int, end_us: int | None
 ) -> None:
-    assert window_since_us(window, NOON_US, FRAME) == since_us
+    span = window_us(window, NOON_US, FRAME)
+    assert span.start_us == (since_us - 23 * 3600 * SECOND_US + 1 if since_us else 0)
     assert FRAME.end_us(window) == end_us
+    assert end_us is None or span.end_us == end_us
+
+
+def test_a_day_of_another_time_zone_counts_where_it_lies_in_the_window() -> None:
+    """The organisation has moved: its days began eight hours earlier, or sixteen later."""
+    span = window_us(Window.DAY, NOON_US, FRAME)
+    hours = 3600 * SECOND_US
+    assert span.start_us <= FRAME.day.start_us - 8 * hours < span.end_us
+    assert span.start_us <= FRAME.day.start_us + 16 * hours < span.end_us
+    assert FRAME.day.start_us - 23 * hours < span.start_us, "the day before, be it the shortest"
+
+
+@pytest.mark.parametrize("window", ROLLING)
+def test_what_lies_in_the_future_does_not_count_in_a_rate(window: Window) -> None:
+    """A clock that went an hour ahead has been set back."""
+    assert counts(window, NOON_US, NOON_US)
+    assert not counts(window, NOON_US + 3600 * SECOND_US, NOON_US)
 
 
 @pytest.mark.parametrize("window", ROLLING)

@@ -1,5 +1,7 @@
 """What is noted of a call while it goes up, over the real ledger."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,11 @@ from gateway.core.call import Call
 from gateway.core.errors import Code, Refused
 from gateway.core.kept import Due, Entrusted, Passed
 from gateway.core.ledger import OpenCall, lost
+from gateway.core.limits import parse_limit
+from gateway.core.quota import Claimant
 from gateway.core.record import Outcome, TokensFrom
+from gateway.core.routes import match
+from gateway.core.windows import Frames
 from gateway.flow.account import BACKGROUND_S, Accounts
 from gateway.flow.background import Background
 from gateway.flow.exchange import Arrival
@@ -22,8 +28,18 @@ from gateway.flow.story import Story
 from tests.support.clock import FakeClock
 from tests.support.gateway import ListJournal, principal
 from tests.support.outbox import ListOutbox, Moody
-from tests.support.replies import CATALOG, RULES, call_of, drawing, generation, images_body, usage
-from tests.support.scripted import JSON, Scripted
+from tests.support.replies import (
+    CATALOG,
+    RULES,
+    call_of,
+    drawing,
+    event,
+    generation,
+    images_body,
+    response,
+    usage,
+)
+from tests.support.scripted import JSON, Reply, Scripted
 
 
 class Desk:
@@ -32,8 +48,9 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock()
         self.ledger = SqliteLedger.open(folder, self.clock.now)
+        self.upstream = Scripted([])
         background = Background(
-            self.ledger, Scripted([]), ListJournal(), self.clock, CATALOG, RULES, retention_s=1e9
+            self.ledger, self.upstream, ListJournal(), self.clock, CATALOG, RULES, retention_s=1e9
         )
         self.store: Any = Moody(self.ledger)
         self.outbox, self.journal = ListOutbox(), ListJournal()
@@ -45,8 +62,11 @@ class Desk:
         """A call that wants to go up."""
         story = Story(Arrival("igr_1", "POST", call.match.path, b"", JSON, self.clock.ticks()))
         story.match, story.principal, story.call = call.match, principal(), call
-        story.reserved = self.accounts.estimate(call)
+        story.reserved, story.credential = self.accounts.estimate(call), "default"
         return story
+
+    def frames(self) -> Frames:
+        return ZoneCalendar("UTC").frames(self.clock.now())
 
     async def begun(self, call: Call) -> tuple[Story, OpenCall]:
         """A call that goes up now, and what the ledger knows of it."""
@@ -91,6 +111,103 @@ async def test_a_response_in_the_background_is_left_with_what_was_asked(desk: De
     (known,) = await desk.ledger.open_calls()
     assert (known.record.response_id, known.call) == ("resp_1", call)
     assert known.deadline == desk.clock.now() + BACKGROUND_S
+
+
+CREATED = event("response.created", response=response(status="in_progress", main=None))
+
+
+async def streamed(desk: Desk) -> tuple[Story, Call]:
+    """A streamed background response that has begun, and is written down."""
+    call = drawing(2, background=True)
+    story, _ = await desk.begun(call)
+    story.has_set_out = True
+    story.came(Head(200, ((b"content-type", b"text/event-stream"),), 0.0))
+    story.saw(CREATED[:40])
+    assert desk.accounts.background._in_hand == set()
+    story.saw(CREATED[40:])
+    story.saw(event("response.in_progress", response=response(status="in_progress", main=None)))
+    assert story.noting is not None
+    await story.noting
+    return story, call
+
+
+class TestAStreamedResponseInTheBackground:
+    async def test_is_known_by_its_id_while_it_is_streamed_and_not_asked_for(self, desk: Desk) -> None:
+        _, call = await streamed(desk)
+        (known,) = await desk.ledger.open_calls()
+        assert (known.record.response_id, known.call) == ("resp_1", call)
+        await desk.accounts.background._round()
+        assert desk.accounts.background._watched == {}
+
+    async def test_is_settled_once_when_its_stream_ends(self, desk: Desk) -> None:
+        story, _ = await streamed(desk)
+        story.saw(event("response.completed", response=response(tool=None)))
+        story.ended()
+        await desk.accounts.conclude(story)
+        assert await desk.ledger.open_calls() == ()
+        record = await desk.ledger.record("igr_1")
+        assert [record] == desk.journal.records
+        assert record is not None
+        assert (record.outcome, record.response_id) == (Outcome.COMPLETED, "resp_1")
+
+    async def test_is_asked_for_once_its_stream_is_left(self, desk: Desk) -> None:
+        story, _ = await streamed(desk)
+        story.outcome = Outcome.CLIENT_GONE
+        await desk.accounts.conclude(story)
+        assert len(await desk.ledger.open_calls()) == 1
+        await desk.accounts.background._round()
+        (watching,) = desk.accounts.background._watched.values()
+        watching.cancel()
+        await asyncio.wait([watching])
+
+    async def test_keeps_its_place_until_then(self, desk: Desk) -> None:
+        story, _ = await streamed(desk)
+        scopes = [Claimant("org", (parse_limit("1 concurrent"),))]
+        (reading,) = await desk.ledger.limits(scopes, desk.frames(), desk.clock.now())
+        assert reading.used == 1
+        await desk.accounts.conclude(story)
+        (reading,) = await desk.ledger.limits(scopes, desk.frames(), desk.clock.now())
+        assert reading.used == 0
+
+    async def test_is_written_down_aside_where_the_store_is_away(self, desk: Desk) -> None:
+        desk.keeper.is_open = True
+        desk.store.goes_away()
+        story = desk.story(drawing(2, background=True))
+        await desk.accounts.begin(story)
+        story.came(Head(200, ((b"content-type", b"text/event-stream"),), 0.0))
+        story.saw(CREATED)
+        assert story.noting is not None
+        await story.noting
+        desk.store.comes_back()
+        await desk.keeper.catch_up()
+        (known,) = await desk.ledger.open_calls()
+        assert known.record.response_id == "resp_1"
+        scopes = [Claimant("org", (parse_limit("1 concurrent"),))]
+        (reading,) = await desk.ledger.limits(scopes, desk.frames(), desk.clock.now())
+        assert reading.used == 1, "its client is still being answered"
+        assert desk.keeper.told(known.record).code == "store_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("DELETE", "/responses/resp_1"), ("POST", "/responses/resp_1/cancel")]
+)
+async def test_a_response_is_looked_at_before_its_client_ends_it(desk: Desk, method: str, path: str) -> None:
+    story, _ = await streamed(desk)
+    await desk.accounts.conclude(story)
+    shown = json.dumps(response(tool=None)).encode()
+    desk.upstream.script = [Reply(script=[shown])]
+    ending = Story(Arrival("igr_2", method, path, b"", JSON, desk.clock.ticks()))
+    ending.match = match(method, path)
+    await desk.accounts.look_first(ending)
+    record = await desk.ledger.record("igr_1")
+    assert record is not None
+    assert (record.outcome, record.tokens_from) == (Outcome.COMPLETED, TokensFrom.REPORTED)
+
+
+async def test_nothing_is_looked_at_before_other_calls(desk: Desk) -> None:
+    story, _ = await streamed(desk)
+    await desk.accounts.look_first(story)
+    assert desk.upstream.requests == []
 
 
 def answered(story: Story) -> None:

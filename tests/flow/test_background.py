@@ -167,10 +167,134 @@ async def test_it_costs_as_much_as_in_the_foreground_though_another_process_sees
 
 async def test_a_response_that_was_deleted_costs_what_was_reserved(care: Care) -> None:
     await care.begun(call=DRAWING, asked=DRAWING)
-    care.upstream.script = [Reply(status=404)]
+    care.upstream.script = [Reply(status=404)] * background.MISSES
     record = await settled(care)
     assert record.cost_nusd == record.reserved_nusd == sum(line.cost_nusd for line in record.lines)
     assert (record.output_image_tokens, record.outcome) == (272, Outcome.FAILED)
+
+
+GARBAGE = {
+    "a body that is no JSON": Reply(script=[b"<html>"]),
+    "an empty body": Reply(),
+    "a status nobody knows": body("some_new_status"),
+    "another response": Reply(script=[b'{"object":"response","id":"resp_2","status":"completed"}']),
+    "an error": Reply(status=500),
+    "not found, for once": Reply(status=404),
+}
+
+
+@pytest.mark.parametrize("said", GARBAGE.values(), ids=GARBAGE.keys())
+async def test_what_is_no_end_is_asked_again(care: Care, said: Reply) -> None:
+    care.upstream.script = [said, body("in_progress"), said, said.__class__(503), body("completed")]
+    await care.begun()
+    record = await settled(care)
+    assert (record.outcome, record.tokens_from) == (Outcome.COMPLETED, TokensFrom.REPORTED)
+    assert record.cost_nusd == 100 * 1_250 + 50 * 10_000
+    assert care.upstream.script == []
+
+
+async def test_misses_count_in_a_row_only(care: Care) -> None:
+    miss = Reply(status=404)
+    care.upstream.script = [miss, miss, body("queued"), miss, miss, body("completed")]
+    await care.begun()
+    assert (await settled(care)).tokens_from is TokensFrom.REPORTED
+
+
+@pytest.mark.parametrize("status", [None, "some_new_status", "queued"])
+async def test_what_a_client_sees_that_is_no_end_settles_nothing(care: Care, status: str | None) -> None:
+    await care.begun()
+    await care.background.seen(
+        Observation(ending=Ending.CLEAN, status=200, response_id="resp_1", response_status=status)
+    )
+    assert await care.ledger.record("igr_1") is None
+
+
+async def test_a_guess_gives_way_once_to_what_a_client_is_shown_later(care: Care) -> None:
+    care.upstream.script = [Reply(status=404)] * background.MISSES
+    await care.begun()
+    guess = await settled(care)
+    assert guess.tokens_from is TokensFrom.ESTIMATED
+    for words in (50, 60):
+        await care.background.seen(observed(json.dumps(response(main=(100, words), tool=None)).encode()))
+    record = await care.ledger.record("igr_1")
+    assert record is not None
+    assert (record.tokens_from, record.outcome) == (TokensFrom.REPORTED, Outcome.COMPLETED)
+    assert (record.cost_nusd, record.at) == (100 * 1_250 + 50 * 10_000, guess.at)
+    assert care.journal.records == [guess, record]
+
+
+async def test_a_guess_stays_where_a_client_is_shown_no_report(care: Care) -> None:
+    care.upstream.script = [Reply(status=404)] * background.MISSES
+    await care.begun()
+    guess = await settled(care)
+    await care.background.seen(observed(json.dumps(response(main=None, tool=None)).encode()))
+    assert await care.ledger.record("igr_1") == guess
+
+
+async def test_a_response_whose_stream_is_read_here_is_not_asked_for(care: Care) -> None:
+    await care.begun()
+    care.background.hold("igr_1")
+    await care.background._round()
+    assert care.background._watched == {}
+    care.background.let_go("igr_1")
+    care.upstream.script = [body("completed")]
+    assert (await settled(care)).outcome is Outcome.COMPLETED
+
+
+class TestALookBeforeItIsDeleted:
+    async def test_settles_what_has_ended(self, care: Care) -> None:
+        await care.begun(call=DRAWING, asked=DRAWING)
+        care.upstream.script = [body("completed")]
+        await care.background.look_first("resp_1")
+        record = await care.ledger.record("igr_1")
+        assert record is not None
+        assert record.cost_nusd < record.reserved_nusd
+
+    @pytest.mark.parametrize("said", [body("in_progress"), Reply(status=404), FAILED])
+    async def test_leaves_what_has_not(self, care: Care, said: Reply | UpstreamFailed) -> None:
+        await care.begun()
+        care.upstream.script = [said]
+        await care.background.look_first("resp_1")
+        assert len(await care.ledger.open_calls()) == 1
+
+    async def test_does_not_ask_for_what_nobody_waits_for(self, care: Care) -> None:
+        await care.background.look_first("resp_9")
+        assert care.upstream.requests == []
+
+    async def test_does_not_wait_for_long(self, care: Care, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(background, "LAST_LOOK_S", 0.0)
+        await care.begun()
+        answer = asyncio.Event()
+        care.upstream.script = [answer, body("completed")]
+        await care.background.look_first("resp_1")
+        assert len(await care.ledger.open_calls()) == 1
+        answer.set()
+        while not care.journal.records:  # noqa: ASYNC110 - written in a thread
+            await asyncio.sleep(0)
+        assert await care.ledger.open_calls() == (), "the look goes on by itself"
+
+    async def test_never_fails(self, care: Care) -> None:
+        ledger: Any = Moody(care.ledger)
+        care.background.ledger = ledger
+        ledger.goes_away()
+        await care.background.look_first("resp_1")
+        assert ledger.asked == ["response"]
+
+
+async def test_two_calls_with_one_response_are_both_charged(
+    care: Care, caplog: pytest.LogCaptureFixture
+) -> None:
+    await care.begun()
+    await care.begun("igr_2", "resp_1")
+    care.upstream.script = [body("completed")] * 3
+    await settled(care, "igr_2")
+    records = [await care.ledger.record(name) for name in ("igr_1", "igr_2")]
+    assert [one and (one.cost_nusd, one.response_id) for one in records] == [
+        (625_000, "resp_1"),
+        (625_000, None),
+    ]
+    (said,) = [text for text in caplog.messages if "gave this id twice" in text]
+    assert said.startswith("igr_2 shows response resp_1, which another call pays for")
 
 
 async def test_records_grow_old(care: Care) -> None:
@@ -190,7 +314,8 @@ async def test_one_that_was_deleted_is_settled_once_as_reserved_and_not_asked_fo
     care: Care, asked: Call | None
 ) -> None:
     another = json.dumps(response(tool=None, id="resp_2")).encode()
-    care.upstream.script = [body("in_progress"), Reply(status=404), Reply(script=[another])]
+    gone = [Reply(status=404)] * background.MISSES
+    care.upstream.script = [body("in_progress"), *gone, Reply(script=[another])]
     await care.begun(call=DRAWING, asked=asked)
     record = await settled(care)
     assert (record.outcome, record.tokens_from) == (Outcome.FAILED, TokensFrom.ESTIMATED)
@@ -198,7 +323,7 @@ async def test_one_that_was_deleted_is_settled_once_as_reserved_and_not_asked_fo
     # Another one is looked after, round after round: of the deleted one there is no more talk.
     await care.begun("igr_2", "resp_2")
     await settled(care, "igr_2")
-    assert [one.path for one in care.upstream.requests] == ["/responses/resp_1"] * 2 + ["/responses/resp_2"]
+    assert [one.path for one in care.upstream.requests] == ["/responses/resp_1"] * 4 + ["/responses/resp_2"]
     assert [one.id for one in care.journal.records] == ["igr_1", "igr_2"]
     assert await care.ledger.open_calls() == ()
     assert await care.ledger.record("igr_1") == record

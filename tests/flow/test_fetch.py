@@ -3,9 +3,11 @@ import asyncio
 import pytest
 
 from gateway.core.errors import Failure, UpstreamFailed
-from gateway.flow.fetch import Fetch
+from gateway.flow.fetch import Fetch, Head, read
+from gateway.flow.tape import Reel, Tape
 from tests.support.clock import FakeClock
-from tests.support.scripted import Reply
+from tests.support.scripted import JSON, Reply
+from tests.support.waiting import until
 
 
 def fetching(reply: Reply | UpstreamFailed, *, high_water_bytes: int = 1000) -> Fetch:
@@ -104,3 +106,70 @@ async def test_a_fault_of_ours_reaches_the_passenger(caplog: pytest.LogCaptureFi
         await Fetch(open_reply, FakeClock()).head()
     await settle()
     assert "task fetch failed" in caplog.text
+
+
+# A read that somebody looks at
+
+
+async def test_a_chunk_is_handed_on_first_then_looked_at_and_all_are_before_the_end() -> None:
+    notes: list[object] = []
+    tape = Tape(keep=True, reel=Reel())
+    head = Head(200, JSON, 0.0)
+
+    async def passenger() -> None:
+        cursor = tape.cursor()
+        notes.append(await cursor.head())
+        chunks = cursor.chunks()
+        while (chunk := await anext(chunks, None)) is not None:
+            notes.append((chunk, "taken"))
+        notes.append("end")
+
+    async def open_reply() -> Reply:
+        return Reply(script=[b"one", b"two"])
+
+    listening = asyncio.get_running_loop().create_task(passenger())
+    await settle()
+    await read(
+        open_reply,
+        FakeClock(),
+        tape,
+        came=lambda head: notes.append(("came", head)),
+        saw=lambda chunk: notes.append((chunk, "seen")),
+    )
+    await listening
+    assert notes == [
+        ("came", head),
+        head,
+        (b"one", "taken"),
+        (b"one", "seen"),
+        (b"two", "taken"),
+        (b"two", "seen"),
+        "end",
+    ]
+
+
+async def test_a_chunk_that_has_come_is_looked_at_though_the_read_is_cut_just_then() -> None:
+    seen: list[bytes] = []
+    tape = Tape(keep=True, reel=Reel())
+    reply = Reply(script=[b"one", asyncio.Event()])
+
+    async def open_reply() -> Reply:
+        return reply
+
+    reading = asyncio.get_running_loop().create_task(read(open_reply, FakeClock(), tape, saw=seen.append))
+    await until(lambda: tape.size > 0)
+    assert seen == []
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert (seen, reply.closed, tape.is_left) == ([b"one"], 1, True)
+
+
+async def test_without_passengers_it_is_read_to_its_end() -> None:
+    tape = Tape(keep=True, reel=Reel(), high_water_bytes=300)
+    reply = Reply(script=[b"x" * 100] * 50)
+
+    async def open_reply() -> Reply:
+        return reply
+
+    await read(open_reply, FakeClock(), tape)
+    assert (tape.size, reply.closed) == (5000, 1)

@@ -12,7 +12,7 @@ from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.core.breaker import FAILURES, PAUSE_S
 from gateway.core.kept import Due, Passed
-from gateway.core.ledger import OpenCall
+from gateway.core.ledger import OpenCall, Settlement
 from gateway.core.limits import parse_limit
 from gateway.core.quota import FIRST_DOOR, Amounts, Claim, Claimant, Standing
 from gateway.core.record import Outcome
@@ -262,10 +262,10 @@ class TestASettlement:
     ) -> None:
         real = desk.ledger.settle
 
-        async def stumbles(one: Any, images: int) -> None:
+        async def stumbles(one: Any, images: int) -> Settlement:
             if one.id == record(1).id:
                 raise ArithmeticError("a bug")
-            await real(one, images)
+            return await real(one, images)
 
         monkeypatch.setattr(desk.ledger, "settle", stumbles)
         for number in range(3):

@@ -2,9 +2,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from gateway.core.estimate import Estimate, estimate
 from gateway.core.retirement import DAY_S, Retirement
-from gateway.flow.notices import Notices, sentence
-from tests.support.replies import CATALOG, call_of
+from gateway.flow.notices import MOST_NAMES, Notices, sentence
+from tests.support.replies import CATALOG, RULES, call_of
 
 NOON_S = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 MODEL = "gpt-image-1.5"
@@ -48,6 +49,36 @@ def test_other_models_known_or_not_are_neither_named_nor_remembered(caplog: pyte
 
     assert caplog.messages == []
     assert said._said_on == {}
+
+
+def ask_price(notices: Notices, model: str, now: float = NOON_S) -> None:
+    call = call_of("images/generations", model=model, prompt="x")
+    found = estimate(call, CATALOG, RULES, at_s=now)
+    assert isinstance(found, Estimate)
+    notices.of_prices(call, found, now)
+
+
+def test_a_model_with_the_price_of_another_one_is_named_once_a_day(caplog: pytest.LogCaptureFixture) -> None:
+    said = notices()
+    for hours in (0, 1, 11.9, 12):
+        ask_price(said, "gpt-image-9", NOON_S + hours * 3600)
+        ask_price(said, "gpt-image-2", NOON_S + hours * 3600)
+
+    stand_in = next(one.priced_as for one in CATALOG.families if one.match == "gpt-image-*")
+    said_twice = (
+        f"The catalogue has no price for 'gpt-image-9': it is charged as '{stand_in}'. If that is wrong, put its "
+        "prices into a catalogue file of your own (catalog.path, docs/catalogue.md)."
+    )
+    assert caplog.messages == [said_twice] * 2
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_names_that_clients_make_up_are_named_up_to_a_number(caplog: pytest.LogCaptureFixture) -> None:
+    said = notices()
+    for number in range(MOST_NAMES + 50):
+        ask_price(said, f"gpt-image-{1000 + number}")
+
+    assert len(caplog.messages) == len(said._stood_in) == MOST_NAMES
 
 
 def test_what_is_over_is_told_as_such() -> None:

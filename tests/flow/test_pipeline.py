@@ -415,6 +415,27 @@ class TestMoney:
         assert (record.id, record.outcome, record.response_id) == ("igr_1", Outcome.COMPLETED, "resp_1")
         assert record.cost_nusd == 100 * 1_250 + 50 * 10_000
 
+    @pytest.mark.parametrize("answers", [True, False])
+    async def test_a_background_response_is_looked_at_before_it_is_deleted(self, *, answers: bool) -> None:
+        def body(status: str) -> Reply:
+            return Reply(script=[orjson.dumps(response(status=status, tool=None))])
+
+        look = (
+            body("completed") if answers else UpstreamFailed(Failure.UNREACHABLE, phase="connect", sent=False)
+        )
+        deleted = Reply(script=[b'{"id":"resp_1","object":"response.deleted","deleted":true}'])
+        house = House(Scripted([body("queued"), look, deleted]))
+        await house.serve(
+            Listener([b'{"model":"gpt-5","input":"x","background":true}']), arrival("/v1/responses")
+        )
+        client = Listener([])
+        await house.pipeline.serve(Arrival("igr_2", "DELETE", "/v1/responses/resp_1", b"", JSON, 0.0), client)
+        assert client.seen[1] == (200, b"application/json")
+        assert [one.method for one in house.upstream.requests] == ["POST", "GET", "DELETE"]
+        assert [(one.id, one.tokens_from) for one in house.books.records] == (
+            [("igr_1", TokensFrom.REPORTED)] if answers else []
+        )
+
 
 class TestOrphans:
     """Generations whose client has left."""

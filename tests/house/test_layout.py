@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("core", "flow", "adapters", "web")
 TESTED_ELSEWHERE = {
+    "flow/sharing.py": "tests/system/test_sharing.py",
     "flow/exchange.py": "values and a protocol, without behaviour",
     "flow/orphans.py": "tests/flow/test_pipeline.py",
     "flow/endings.py": "tests/flow/test_pipeline.py",

@@ -126,6 +126,29 @@ def test_the_smallest_configuration_loads(tmp_path: Path) -> None:
     assert read.keys[0].team == read.teams[0].id
 
 
+def test_what_serves_nobody_needs_no_secret(tmp_path: Path) -> None:
+    assert load(None, {}, serves=False).upstream.api_key is None
+    file = write(tmp_path, '[upstream]\napi_key = "env:KEY"\n')
+    assert load(file, {}, serves=False).upstream.api_key is not None
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert [fault.key for fault in caught.value.faults] == ["upstream.api_key"]
+
+
+def test_a_proxy_that_is_not_named_is_a_fault_all_the_same(tmp_path: Path) -> None:
+    file = write(tmp_path, '[upstream]\nproxy = "env:PROXY"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(file, {}, serves=False)
+    assert [fault.key for fault in caught.value.faults] == ["upstream.proxy"], "what cannot be read is told"
+
+
+def test_what_serves_nobody_has_its_other_faults_told(tmp_path: Path) -> None:
+    file = write(tmp_path, '[upstream]\napi_key = "env:KEY"\n[server]\nport = "env:PORT"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(file, {}, serves=False)
+    assert "server.port" in {fault.key for fault in caught.value.faults}
+
+
 def test_without_configuration_the_openai_key_of_the_environment_is_used() -> None:
     read = load(None, {"OPENAI_API_KEY": "sk-env"})
 

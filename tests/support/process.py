@@ -17,6 +17,9 @@ SETTINGS = """\
 [ops]
 port = 0
 
+[cache]
+enabled = false
+
 [upstream]
 base_url = "{base_url}"
 api_key = "{api_key}"
@@ -109,6 +112,7 @@ def gateway_process(
     key: str = KEY,
     rest: str = "",
     arguments: tuple[str, ...] = (),
+    cached: bool = False,
 ) -> Iterator[Running]:
     """
     `imagegate serve` in front of `base_url`, with the key `sk-test`.
@@ -116,10 +120,12 @@ def gateway_process(
     Args:
         upstream: further lines of the [upstream] section.
         rest: further lines of the key, and of the file.
+        cached: whether answers are kept and calls shared. Most tests ask the same thing again and again.
     """
     config = folder / "gateway.toml"
+    settings = SETTINGS.replace("enabled = false", "enabled = true") if cached else SETTINGS
     config.write_text(
-        SETTINGS.format(base_url=base_url, api_key=api_key, key=key, upstream=upstream, rest=rest)
+        settings.format(base_url=base_url, api_key=api_key, key=key, upstream=upstream, rest=rest)
     )
     with running("serve", "--config", str(config), "--port", "0", *arguments, folder=folder) as process:
         yield process

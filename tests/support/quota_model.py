@@ -103,6 +103,9 @@ class Written:
     arrived_us: int
     lost: bool
     response: str | None
+    guessed: bool = False
+    """What its response reports may still take its place."""
+    counted: bool = False
 
 
 class QuotaModel:
@@ -242,33 +245,45 @@ class QuotaModel:
         response: str | None = None,
         refused: bool = False,
         lost: bool = False,
+        estimated: bool = False,
     ) -> str:
         """
         A call came to that; a refused one gives its request back, if it is still inside.
 
         Returns:
-            The call whose record stands: that of the response, if there is one.
+            The call whose record stands: that of the response, if there is one, and the call was not noted itself.
         """
+        noted = call in self.open or call in self.records
         if refused and call in self.inside:
             self.inside[call].door.used[Unit.REQUESTS] = 0
-        self._close(call)
         paying = [one for one, record in self.records.items() if response and record.response == response]
         called = [one for one, known in self.open.items() if response and known.response == response]
         stands = call
-        if paying:
-            (stands,) = paying
-        elif call not in self.records and called:
-            (stands,) = called
-            arrived_us = self.open[stands].arrived_us
-            self._close(stands)
+        if paying or called:
+            (stands,) = paying or called
+        if stands != call and noted:
+            stands, response = call, None
+        self._close(call)
         if stands != call:
+            arrived_us = self.open[stands].arrived_us if stands in self.open else arrived_us
+            self._close(stands)
             self._end(call, {}, lost=False)
-        before = self.records.get(stands)
-        if before is None or (before.lost and not lost):
-            self._end(stands, charge, lost=lost)
+        before, guessed = self.records.get(stands), estimated and response is not None
+        if before is None or self._is_corrected(stands, before, response, lost=lost, estimated=estimated):
+            counted = stands in self.holds or stands in self.lost
+            self._end(stands, charge, lost=lost or guessed)
             arrived_us = arrived_us if before is None else before.arrived_us
-            self.records[stands] = Written(arrived_us, lost, response)
+            self.records[stands] = Written(arrived_us, lost, response, guessed, counted)
         return stands
+
+    def _is_corrected(
+        self, call: str, before: Written, response: str | None, *, lost: bool, estimated: bool
+    ) -> bool:
+        """A loss by any other end; a guess by what its response reports, as long as it can be counted anew."""
+        if lost or before.lost:
+            return before.lost and not lost
+        is_known = call in self.lost or not before.counted
+        return before.guessed and not estimated and response == before.response and is_known
 
     def _close(self, call: str) -> None:
         self.open.pop(call, None)

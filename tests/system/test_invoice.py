@@ -2,7 +2,8 @@
 The proof of the accounting: over any sequence of calls the ledger says what the sandbox would bill.
 
 Equal, by model and kind, wherever the upstream reported; the same pictures where it hid its report; never below it
-where the call was cut, left to be cut, or hung. The sandbox keeps its books with code of its own.
+where the call was cut, left to be cut, or hung: no call makes more image calls than are reserved. The sandbox keeps its
+books with code of its own.
 """
 
 import asyncio
@@ -240,7 +241,10 @@ def test_the_ledger_is_the_invoice_whatever_is_called_and_whatever_happens(
     figure("sequences of calls with the ledger's sums those of the invoice, or above", proof.number)
     figure("… calls of them equal by model and kind", proof.counted[How.EQUAL.name])
     figure("… calls that hid their usage, with the same pictures", proof.counted[How.SAME_PICTURES.name])
-    figure("… calls cut, hung, cancelled or deleted, never below", proof.counted[How.NOT_LESS.name])
+    figure(
+        "… calls within their reserved image calls cut, hung, cancelled or deleted, never below",
+        proof.counted[How.NOT_LESS.name],
+    )
     figure("… calls that their client left", proof.counted["left"])
     figure("… retries of the official SDK, each in both books", proof.counted["retries"])
 

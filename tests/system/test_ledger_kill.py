@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from gateway.core.ledger import OpenCall
-from gateway.core.record import Outcome, Record
+from gateway.core.record import Outcome, Record, TokensFrom
 from tests.conftest import FULL, SEED
 from tests.support.books import MARK, Books, eventually, mark_of
 from tests.support.process import KEY, Running, gateway_process, sandbox_process
@@ -89,6 +89,36 @@ async def killed_in_traffic(gateway: Running, traffic: Traffic) -> None:
         gateway.process.kill()
         await asyncio.gather(*calls)
     await asyncio.to_thread(gateway.process.wait)
+
+
+async def test_a_streamed_background_response_costs_what_it_came_to_though_its_gateway_was_killed(
+    tmp_path: Path,
+) -> None:
+    tool = {"type": "image_generation", "model": "gpt-image-1", **LOOK, "partial_images": 1}
+    body = {"model": "gpt-5", "input": "a fox", "tools": [tool], "background": True, "stream": True}
+    with sandbox_process(tmp_path) as sandbox:
+        books = Books(tmp_path, sandbox.url)
+        with gateway_process(f"{sandbox.url}/v1", tmp_path) as gateway:
+            async with client_of(gateway) as http:
+                marked = {MARK: "streamed", "x-sandbox": "delay_ms=1500"}
+                with suppress(httpx2.TransportError):
+                    async with http.stream("POST", "responses", json=body, headers=marked) as answer:
+                        async for line in answer.aiter_lines():
+                            if "response.created" in line:
+                                # It is written down aside, while the stream goes on.
+                                await eventually(lambda: _is_known(books), PATIENCE_S)
+                                gateway.process.kill()
+                                await asyncio.to_thread(gateway.process.wait)
+        with gateway_process(f"{sandbox.url}/v1", tmp_path):
+            await eventually(books.is_quiet, PATIENCE_S)
+        charge = (await books.charges())["streamed"]
+    (record,) = await books.records()
+    assert (record.outcome, record.tokens_from) == (Outcome.COMPLETED, TokensFrom.REPORTED)
+    assert record.cost_nusd == charge["nano_dollars"] < record.reserved_nusd
+
+
+async def _is_known(books: Books) -> bool:
+    return [call.record.response_id is not None for call in await books.open_calls()] == [True]
 
 
 def model_of(record: Record) -> str | None:

@@ -15,7 +15,17 @@ import orjson
 from gateway.adapters.sqlite import marks, quota, rows
 from gateway.adapters.sqlite.workers import Worker, is_dead
 from gateway.core.call import Call
-from gateway.core.ledger import FIELDS, OpenCall, Settlement, Verdict, lost, micros, settled, settles
+from gateway.core.ledger import (
+    FIELDS,
+    OpenCall,
+    Settlement,
+    Verdict,
+    is_provisional,
+    lost,
+    micros,
+    settled,
+    settles,
+)
 from gateway.core.limits import Limit
 from gateway.core.quota import NOTHING, Claim, Exceeded, Standing, charge_of
 from gateway.core.record import Outcome, Record
@@ -85,9 +95,15 @@ def dispatch(db: apsw.Connection, record_id: str) -> bool:
 
 
 def entrust(
-    db: apsw.Connection, record_id: str, response_id: str, deadline: float, asked: Call | None
+    db: apsw.Connection,
+    record_id: str,
+    response_id: str,
+    deadline: float,
+    asked: Call | None,
+    *,
+    leaves: bool,
 ) -> bool:
-    """Note that the call runs in the background, and what was asked."""
+    """Note that the call runs in the background, and what was asked. `leaves`: it gives back its place."""
     row = _one(db, "SELECT record FROM open_call WHERE id = ?", record_id)
     if row is None:
         return False
@@ -96,33 +112,36 @@ def entrust(
         "UPDATE open_call SET dispatched = 1, response_id = ?, deadline = ?, record = ?, asked = ? WHERE id = ?",
         (response_id, micros(deadline), orjson.dumps(plain).decode(), rows.to_asked(asked), record_id),
     )
-    quota.leave(db, record_id)
+    if leaves:
+        quota.leave(db, record_id)
     return True
 
 
 def settle(db: apsw.Connection, record: Record, images: int) -> Settlement:
     """Write a call's record, unless one stands, close the call, and count what it came to."""
-    _close(db, record.id, undo=record.outcome is Outcome.REFUSED)
-    response, given = settles(record), record.id
-    before, owner = None, None
-    if response is not None:
-        before, owner = _one(db, rows.PAYING, response), _one(db, rows.CALLED_FOR, response)
-    if before is None:
-        before = _one(db, f"{rows.RECORDS} WHERE id = ?", record.id)
-    if before is None and owner is not None:
-        # Somebody else has seen the end of a call that runs in the background: the record is that call's.
-        call = rows.from_open_row(owner)
-        _close(db, call.record.id)
-        record = replace(record, id=call.record.id, at=call.record.at)
-    outcome = settled(None if before is None else rows.from_row(before), record)
-    stands = outcome.record
-    if stands.id != given:
+    given, payer = record.id, _payer(db, settles(record))
+    if payer is not None and payer.id != given:
+        if _is_noted(db, given):
+            # It went up itself, and so it cost something itself: the upstream gave an id twice.
+            record = replace(record, response_id=None)
+        else:
+            # Somebody else has seen the end of a call that runs in the background: the record is that call's.
+            record = replace(record, id=payer.id, at=payer.at)
+    _close(db, given, undo=record.outcome is Outcome.REFUSED)
+    if record.id != given:
+        _close(db, record.id)
         quota.end(db, given, NOTHING)
+    row = _one(db, f"{rows.RECORDS} WHERE id = ?", record.id)
+    before = None if row is None else rows.from_row(row)
+    outcome = settled(before, record)
+    if before is not None and outcome.verdict is Verdict.CORRECTED and not _is_recountable(db, before.id):
+        outcome = Settlement(Verdict.REPEATED, before, before)
+    stands = outcome.record
     if outcome.verdict is not Verdict.REPEATED:
         if outcome.verdict is Verdict.CORRECTED:
             db.execute("DELETE FROM record WHERE id = ?", (stands.id,))
         charge = charge_of(stands, images)
-        day = quota.end(db, stands.id, charge, lost=stands.outcome is Outcome.LOST)
+        day = quota.end(db, stands.id, charge, is_final=not is_provisional(stands))
         db.execute(_INSERT, (*rows.to_row(stands), day, 0 if day is None else images))
     return outcome
 
@@ -136,7 +155,7 @@ def beat(db: apsw.Connection, worker: Worker, now: float) -> None:
     """The worker lives."""
     db.execute(
         "INSERT INTO worker (id, host, pid, born, beat) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (id) DO UPDATE SET beat = excluded.beat",
+        "ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, pardoned = 0",
         (worker.id, worker.host, worker.pid, worker.born, micros(now)),
     )
 
@@ -193,7 +212,7 @@ def _register(db: apsw.Connection, worker: Worker, now: float) -> None:
     # Somebody who took this worker for dead may have forgotten it, or be about to reap what it takes now.
     db.execute(
         "INSERT INTO worker (id, host, pid, born, beat) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (id) DO UPDATE SET beat = excluded.beat WHERE excluded.beat > beat",
+        "ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, pardoned = 0 WHERE excluded.beat > beat",
         (worker.id, worker.host, worker.pid, worker.born, micros(now)),
     )
 
@@ -201,6 +220,29 @@ def _register(db: apsw.Connection, worker: Worker, now: float) -> None:
 def _close(db: apsw.Connection, call_id: str, *, undo: bool = False) -> None:
     db.execute("DELETE FROM open_call WHERE id = ?", (call_id,))
     quota.leave(db, call_id, undo=undo)
+
+
+def _payer(db: apsw.Connection, response: str | None) -> Record | None:
+    """The record that pays for a response, or that of the call that is open for it and will."""
+    if response is None:
+        return None
+    if (paying := _one(db, rows.PAYING, response)) is not None:
+        return rows.from_row(paying)
+    called = _one(db, rows.CALLED_FOR, response)
+    return None if called is None else rows.from_open_row(called).record
+
+
+def _is_noted(db: apsw.Connection, call_id: str) -> bool:
+    noted = "SELECT 1 FROM open_call WHERE id = ?1 UNION ALL SELECT 1 FROM record WHERE id = ?1"
+    return _one(db, noted, call_id) is not None
+
+
+def _is_recountable(db: apsw.Connection, call_id: str) -> bool:
+    """Whether what a call was charged can be counted anew: where it was counted is still known, or it never was."""
+    counted = _one(
+        db, "SELECT 1 FROM record WHERE id = ? AND charged_day IS NOT NULL AND outcome <> 'lost'", call_id
+    )
+    return counted is None or quota.held(db, call_id) is not None
 
 
 def _lose(db: apsw.Connection, call: OpenCall, now: float) -> Settlement:

@@ -18,10 +18,12 @@ from gateway.core.limits import Limit
 from gateway.core.quota import Claim, Exceeded, Standing
 from gateway.core.record import Record
 from gateway.core.verify import Broken
-from gateway.ports import StoreFailed
+from gateway.ports import DEAD_AFTER_S, StoreFailed
 
 T = TypeVar("T")
 
+PARDON_S: Final = 10.0
+"""What others have to say that they live, after a time in which nobody could: two beats."""
 CHECKED_AT_START_BYTES: Final = 256 << 20
 """Up to this size the file is read through at the start; of larger ones only the head."""
 
@@ -63,11 +65,13 @@ class SqliteLedger(Reads):
 
     Args:
         folder: where the file lies. See `open`, which makes it fit.
-        now: reads the clock of the store, which is that of the machine: epoch seconds.
+        now: reads the clock of the store, epoch seconds. None: SQLite's own, whatever the clock of this process says.
         vfs: as in `connection.writing`.
     """
 
-    def __init__(self, folder: Path, now: Callable[[], float], *, vfs: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, now: Callable[[], float] | None = None, *, vfs: str | None = None
+    ) -> None:
         super().__init__(folder / FILE, vfs)
         self._now = now
         self._worker = this_worker()
@@ -75,11 +79,25 @@ class SqliteLedger(Reads):
         self._writer = Writer(self._connect, self._is_there)
 
     @classmethod
-    def open(cls, folder: Path, now: Callable[[], float], *, vfs: str | None = None) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        now: Callable[[], float] | None = None,
+        *,
+        vfs: str | None = None,
+        make: bool = True,
+    ) -> Self:
         """
         The ledger in this folder, made or brought up to date, and checked.
 
         Several processes may do so at once.
+
+        Args:
+            folder: where it lies or will lie.
+            now: as of the class.
+            vfs: likewise.
+            make: whether it is made if it is not there. A worker that starts later must not: an empty ledger in place
+                of one that has gone would give every budget anew.
 
         Raises:
             UnfitError: it cannot be used; the message says why and what to do.
@@ -90,6 +108,8 @@ class SqliteLedger(Reads):
             raise UnfitError(f"The folder {folder} cannot be made: {error.strerror}.") from error
         guard(folder)
         file = folder / FILE
+        if not make and not file.is_file():
+            raise UnfitError(f"{file} has gone. Put it back, or stop the gateway and start it anew.")
         _opened(file, lambda: writing(file), _prepare)
         return cls(folder, now, vfs=vfs)
 
@@ -100,7 +120,7 @@ class SqliteLedger(Reads):
 
     async def admit(self, claim: Claim) -> Standing | Exceeded:
         """Let a call in, if its limits do."""
-        return await self._run(lambda db: acts.admit(db, claim, self._worker, self._now()))
+        return await self._run(lambda db: acts.admit(db, claim, self._worker, self._time(db)))
 
     async def leave(self, call_id: str) -> None:
         """Give back the place of a call."""
@@ -111,16 +131,20 @@ class SqliteLedger(Reads):
     ) -> Standing | Exceeded:
         """Hold what a call may come to, if its limits let it, and note it."""
         return await self._run(
-            lambda db: acts.reserve(db, call, claim, self._worker, self._now(), force=force)
+            lambda db: acts.reserve(db, call, claim, self._worker, self._time(db), force=force)
         )
 
     async def dispatch(self, record_id: str) -> bool:
         """Note that the request goes up."""
         return await self._writer.run(lambda db: acts.dispatch(db, record_id))
 
-    async def entrust(self, record_id: str, response_id: str, deadline: float, asked: Call | None) -> bool:
+    async def entrust(
+        self, record_id: str, response_id: str, deadline: float, asked: Call | None, *, leaves: bool = True
+    ) -> bool:
         """Note that the call runs in the background, and what was asked."""
-        return await self._writer.run(lambda db: acts.entrust(db, record_id, response_id, deadline, asked))
+        return await self._writer.run(
+            lambda db: acts.entrust(db, record_id, response_id, deadline, asked, leaves=leaves)
+        )
 
     async def settle(self, record: Record, images: int = 0) -> Settlement:
         """Write a call's record and close the call."""
@@ -140,7 +164,7 @@ class SqliteLedger(Reads):
         """This worker lives, and so may others."""
 
         def act(db: apsw.Connection) -> None:
-            now = self._now()
+            now = self._time(db)
             acts.beat(db, self._worker, now)
             if pardon:
                 _pardon(db, self._worker, now)
@@ -149,12 +173,12 @@ class SqliteLedger(Reads):
 
     async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
         """Take over the background calls of dead workers."""
-        return await self._writer.run(lambda db: acts.adopt(db, self._worker, held, self._now()))
+        return await self._writer.run(lambda db: acts.adopt(db, self._worker, held, self._time(db)))
 
     async def reap(self) -> tuple[Record, ...]:
         """Settle as lost what dead workers left."""
         reaped: list[Record] = []
-        while some := await self._writer.run(lambda db: acts.reap(db, self._worker, self._now())):
+        while some := await self._writer.run(lambda db: acts.reap(db, self._worker, self._time(db))):
             reaped += [one.record for one in some if one.verdict is Verdict.WRITTEN]
         return tuple(reaped)
 
@@ -163,12 +187,12 @@ class SqliteLedger(Reads):
         pruned = 0
         while some := await self._writer.run(lambda db: acts.prune(db, before)):
             pruned += some
-        await self._writer.run(lambda db: acts.tidy(db, self._now()))
+        await self._writer.run(lambda db: acts.tidy(db, self._time(db)))
         return pruned
 
     async def set_limits(self, scope: str, limits: Sequence[Limit] | None) -> None:
         """Put limits before those configured."""
-        await self._writer.run(lambda db: acts.set_limits(db, scope, limits, self._now()))
+        await self._writer.run(lambda db: acts.set_limits(db, scope, limits, self._time(db)))
 
     async def repair(self) -> tuple[Broken, ...]:
         """Mend what does not add up."""
@@ -191,6 +215,12 @@ class SqliteLedger(Reads):
         """Finish what was begun and close the file."""
         await super().aclose()
         await self._writer.aclose()
+
+    def _time(self, db: apsw.Connection) -> float:
+        if self._now is not None:
+            return self._now()
+        found: float = db.execute("SELECT unixepoch('now', 'subsec')").get
+        return found
 
     def _connect(self) -> apsw.Connection:
         # `open` has made it. A new one in its place would be an empty ledger, and nobody would notice.
@@ -217,8 +247,11 @@ class SqliteLedger(Reads):
 def _pardon(db: apsw.Connection, asking: Worker, now: float) -> None:
     registered: list[Row] = db.execute("SELECT id, host, pid, born, beat FROM worker").fetchall()
     living = [one for one in (Worker(*row) for row in registered) if not is_gone(one, asking.host)]
+    # Once for each silence, and for as long as it takes to beat twice: who restarts again and again keeps no dead alive.
+    until = micros(now - DEAD_AFTER_S + PARDON_S)
     db.executemany(
-        "UPDATE worker SET beat = max(beat, ?) WHERE id = ?", [(micros(now), one.id) for one in living]
+        "UPDATE worker SET beat = ?, pardoned = 1 WHERE id = ? AND beat < ? AND NOT pardoned",
+        [(until, one.id, until) for one in living],
     )
 
 

@@ -37,7 +37,7 @@ from gateway.core.quota import (
     windows_of,
 )
 from gateway.core.units import NanoUSD
-from gateway.core.windows import GRAIN_OF, GRAINS, ROLLING_US, Frame, Grain, window_since_us
+from gateway.core.windows import GRAIN_OF, GRAINS, ROLLING_US, Frame, Grain, Span, window_us
 
 Place = tuple[str, str, int]
 """Scope, grain, the beginning of the grain: what a row of `tally` is known by."""
@@ -49,7 +49,7 @@ _SUM: Final = """
     SELECT coalesce(sum(requests), 0), coalesce(sum(images), 0), coalesce(sum(image_tokens), 0),
         coalesce(sum(tokens), 0), coalesce(sum(cost_nusd), 0), coalesce(sum(held_images), 0),
         coalesce(sum(held_image_tokens), 0), coalesce(sum(held_tokens), 0), coalesce(sum(held_cost_nusd), 0)
-    FROM tally WHERE scope = ? AND grain = ? AND start >= ?
+    FROM tally WHERE scope = ? AND grain = ? AND start >= ? AND start < ?
 """
 _COUNT: Final = """
     INSERT INTO tally (requests, images, image_tokens, tokens, cost_nusd,
@@ -163,12 +163,12 @@ def leave(db: apsw.Connection, call_id: str, *, undo: bool = False) -> None:
 
 
 def held(db: apsw.Connection, call_id: str) -> Amounts | None:
-    """What a call holds, or was charged with when it was lost; None: nothing, not even zero."""
+    """What a call holds, or was charged with when it was lost or estimated; None: nothing, not even zero."""
     found = _found(db, "SELECT images, image_tokens, tokens, cost_nusd FROM hold WHERE id = ?", call_id)
     return _amounts(found[0]) if found else None
 
 
-def end(db: apsw.Connection, call_id: str, charge: Amounts, *, lost: bool = False) -> int | None:
+def end(db: apsw.Connection, call_id: str, charge: Amounts, *, is_final: bool = True) -> int | None:
     """
     End a hold: what was held is used, at what the call came to.
 
@@ -176,7 +176,7 @@ def end(db: apsw.Connection, call_id: str, charge: Amounts, *, lost: bool = Fals
         db: within a transaction.
         call_id: of the call.
         charge: what it came to.
-        lost: nobody knows; the truth may come later, and ends it again.
+        is_final: False: it is a guess; the truth may come later, and ends it again.
 
     Returns:
         The day in which it is counted: its beginning, epoch microseconds. None: the call holds nothing.
@@ -192,7 +192,7 @@ def end(db: apsw.Connection, call_id: str, charge: Amounts, *, lost: bool = Fals
         db.executemany(_RECOUNT, _deltas(rows, charge - before, NOTHING))
     else:
         db.executemany(_RECOUNT, _deltas(rows, charge, -before))
-    if lost:
+    if not is_final:
         db.execute(
             "UPDATE hold SET lost = 1, images = ?, image_tokens = ?, tokens = ?, cost_nusd = ? WHERE id = ?",
             (*_counts(charge), call_id),
@@ -230,8 +230,8 @@ def read(
     found: list[Reading] = []
     for claimant in claimants:
         tallies = {
-            window: _tally(db, claimant.scope, grain, since)
-            for window, (grain, since) in windows_of(claimant, now_us, frame).items()
+            window: _tally(db, claimant.scope, grain, span)
+            for window, (grain, span) in windows_of(claimant, now_us, frame).items()
         }
         found.extend(readings_of(claimant, tallies, _places(db, claimant), frame))
     return tuple(found)
@@ -273,8 +273,9 @@ def _still_asked(db: apsw.Connection, claim: Claim) -> Amounts:
     return asked
 
 
-def _tally(db: apsw.Connection, scope: str, grain: Grain, since_us: int) -> Tally:
-    requests, images, image_tokens, tokens, cost, *held = _found(db, _SUM, scope, grain, since_us)[0]
+def _tally(db: apsw.Connection, scope: str, grain: Grain, span: Span) -> Tally:
+    found = _found(db, _SUM, scope, grain, span.start_us, span.end_us)
+    requests, images, image_tokens, tokens, cost, *held = found[0]
     return Tally(
         Amounts(
             requests=requests,
@@ -300,11 +301,9 @@ def _rolling(db: apsw.Connection, reading: Reading, claim: Claim, now_us: int) -
     if window is None or GRAIN_OF[window] not in ROLLING_US:
         return []
     column = _AMOUNT[reading.limit.unit]
-    since = window_since_us(window, now_us, claim.frames.at(now_us))
-    statement = (
-        f"SELECT start, {column} FROM tally WHERE scope = ? AND grain = ? AND start >= ? ORDER BY start"  # noqa: S608 - our own names
-    )
-    return _found(db, statement, reading.scope, GRAIN_OF[window], since)
+    span = window_us(window, now_us, claim.frames.at(now_us))
+    statement = f"SELECT start, {column} FROM tally WHERE scope = ? AND grain = ? AND start >= ? AND start < ? ORDER BY start"  # noqa: S608 - our own names
+    return _found(db, statement, reading.scope, GRAIN_OF[window], span.start_us, span.end_us)
 
 
 def _found(db: apsw.Connection, statement: str, *values: str | int) -> list[Any]:

@@ -48,9 +48,14 @@ _CHARGES: Final = """
         sum(input_text_tokens + input_image_tokens + output_image_tokens + output_text_tokens), sum(cost_nusd)
     FROM record WHERE charged_day >= ? GROUP BY charged_day, team, key
 """
+# The condition is that of core.ledger.is_provisional.
 _HOLDS: Final = """
     SELECT id, rows, images, image_tokens, tokens, cost_nusd, lost, CASE
-        WHEN lost THEN EXISTS (SELECT 1 FROM record WHERE record.id = hold.id AND outcome = 'lost')
+        WHEN lost THEN EXISTS (
+            SELECT 1 FROM record WHERE record.id = hold.id AND (outcome = 'lost' OR (
+                tokens_from = 'estimated' AND response_id IS NOT NULL AND cache NOT IN ('hit', 'collapsed')
+            ))
+        )
         ELSE EXISTS (SELECT 1 FROM open_call WHERE open_call.id = hold.id) END
     FROM hold
 """

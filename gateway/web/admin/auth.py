@@ -1,5 +1,6 @@
 """Who may use the admin API: who has its token."""
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 from gateway.core.errors import Code, Refusal, Refused
 from gateway.ports import StoreFailed
 
+PATIENCE_S: Final = 4.0
+"""Seconds for an answer's beginning; what is long is sent as it is made."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 _NO_TOKEN: Final = Refusal(
     Code.INVALID_API_KEY,
@@ -28,12 +31,17 @@ def guarded(endpoint: Endpoint, token: str) -> Endpoint:
     """
 
     async def behind_the_door(request: Request) -> Response:
+        if not _has(request, token):
+            return _answer(_NO_TOKEN)
         try:
-            return await endpoint(request) if _has(request, token) else _answer(_NO_TOKEN)
+            async with asyncio.timeout(PATIENCE_S):
+                return await endpoint(request)
         except Refused as refused:
             return _answer(refused.refusal)
         except StoreFailed as failed:
             return _store_unavailable(failed)
+        except TimeoutError:
+            return _store_unavailable(StoreFailed("it did not answer in time", unknown=True))
 
     return behind_the_door
 
@@ -43,7 +51,7 @@ def _answer(refusal: Refusal) -> Response:
 
 
 def _store_unavailable(failed: StoreFailed) -> Response:
-    message = f"The ledger is not available now: {failed}. Please try again in a moment."
+    message = f"The store is not available now: {failed}. Please try again in a moment."
     error = {"message": message, "type": "server_error", "param": None, "code": "store_unavailable"}
     return JSONResponse({"error": error}, status_code=503, headers={"retry-after": "1"})
 

@@ -19,6 +19,7 @@ from gateway.adapters.sqlite import acts, ledger
 from gateway.adapters.sqlite.connection import FILE, UnfitError, writing
 from gateway.adapters.sqlite.ledger import SqliteLedger, SqliteReader
 from gateway.core.ledger import FIELDS, LedgerFilter, OpenCall, Verdict
+from gateway.core.quota import Standing
 from gateway.core.record import Outcome
 from gateway.ports import LedgerReader, StoreFailed
 from tests.conftest import SEED
@@ -295,3 +296,19 @@ def test_the_columns_of_the_table_are_the_fields_of_a_record(tmp_path: Path) -> 
     with closing(apsw.Connection(str(tmp_path / FILE))) as db:
         found = [name for (name,) in db.execute("SELECT name FROM pragma_table_info('record')")]
     assert tuple(found) == (*FIELDS, "charged_day", "charged_images")
+
+
+async def test_the_store_tells_time_by_its_own_clock(tmp_path: Path) -> None:
+    made = SqliteLedger.open(tmp_path)
+    before = SystemClock().now()
+    found = await made.reserve(OpenCall(record=record(1)))
+    assert isinstance(found, Standing)
+    # It counts milliseconds.
+    assert before - 0.001 <= found.at_us / 1e6 <= SystemClock().now() + 0.001
+    await made.aclose()
+
+
+def test_a_worker_that_starts_later_makes_no_ledger(tmp_path: Path) -> None:
+    with pytest.raises(UnfitError, match="has gone"):
+        SqliteLedger.open(tmp_path, make=False)
+    assert not (tmp_path / FILE).exists()

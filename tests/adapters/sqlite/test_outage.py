@@ -14,7 +14,7 @@ from gateway.adapters.clock import SystemClock
 from gateway.adapters.outbox import FileOutbox
 from gateway.adapters.sqlite import connection
 from gateway.adapters.sqlite.connection import FILE, writing
-from gateway.adapters.sqlite.ledger import SqliteLedger
+from gateway.adapters.sqlite.ledger import PARDON_S, SqliteLedger
 from gateway.adapters.sqlite.workers import Worker, this_worker
 from gateway.core.ledger import LedgerFilter, OpenCall, micros
 from gateway.core.limits import parse_limit
@@ -255,10 +255,21 @@ async def test_a_pardon_is_for_all_that_are_not_known_to_be_gone(tmp_path: Path)
         _register(db, others, clock.now())
     clock.seconds += DEAD_AFTER_S + 1
     await asking.beat(pardon=True)
-    with closing(writing(tmp_path / FILE)) as db:
-        fresh = db.execute("SELECT id FROM worker WHERE beat = ?", (micros(clock.now()),)).fetchall()
-    assert {name for (name,) in fresh} == {asking.worker, "living", "elsewhere"}
+    alive = micros(clock.now() - DEAD_AFTER_S)
+    assert await alive_since(tmp_path, alive) == {asking.worker, "living", "elsewhere"}
+    clock.seconds += PARDON_S - 1
+    await asking.beat(pardon=True)
+    assert "elsewhere" in await alive_since(tmp_path, micros(clock.now() - DEAD_AFTER_S))
+    clock.seconds += 2
+    await asking.beat(pardon=True)
+    late = await alive_since(tmp_path, micros(clock.now() - DEAD_AFTER_S))
+    assert late == {asking.worker}, "who starts again and again keeps no dead alive"
     await asking.aclose()
+
+
+async def alive_since(folder: Path, at_us: int) -> set[str]:
+    with closing(writing(folder / FILE)) as db:
+        return {str(name) for (name,) in db.execute("SELECT id FROM worker WHERE beat >= ?", (at_us,))}
 
 
 def _register(db: apsw.Connection, workers: list[Worker], at: float) -> None:

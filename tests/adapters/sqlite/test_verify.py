@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.sqlite.connection import FILE, writing
 from gateway.adapters.sqlite.ledger import SqliteLedger, SqliteReader
-from gateway.core.ledger import OpenCall
+from gateway.core.ledger import OpenCall, Verdict
 from gateway.core.limits import Unit, parse_limit
 from gateway.core.quota import FIRST_DOOR, Amounts, Claim, Claimant, Standing
-from gateway.core.record import Outcome, Record
+from gateway.core.record import Outcome, Record, TokensFrom
 from gateway.core.units import NanoUSD
 from gateway.core.verify import Counter, What
 from gateway.ports import DEAD_AFTER_S
@@ -333,3 +333,22 @@ def test_whatever_happens_adds_up(history: list[tuple[int, str, int, Amounts, bo
                 await ledger.aclose()
 
     asyncio.run(live())
+
+
+async def test_a_guess_that_is_corrected_is_counted_anew_and_adds_up(case: Case) -> None:
+    guess = record(1, response_id="resp_1", tokens_from=TokensFrom.ESTIMATED, cost_nusd=NanoUSD(9_000_000))
+    await case.ledger.settle(guess, images=2)
+    assert await case.ledger.verify() == ()
+    truth = record(1, response_id="resp_1", cost_nusd=NanoUSD(1_000_000))
+    assert (await case.ledger.settle(truth, images=1)).verdict is Verdict.CORRECTED
+    assert await case.ledger.verify() == ()
+
+
+async def test_a_guess_of_which_nobody_knows_where_it_is_counted_stays(case: Case) -> None:
+    """An older version kept no hold of it: its counters could not follow."""
+    guess = record(1, response_id="resp_1", tokens_from=TokensFrom.ESTIMATED)
+    await case.ledger.settle(guess, images=2)
+    case.sql("DELETE FROM hold WHERE lost AND id LIKE '%1'")
+    found = await case.ledger.settle(record(1, response_id="resp_1", cost_nusd=NanoUSD(1)), images=1)
+    assert (found.verdict, found.record) == (Verdict.REPEATED, guess)
+    assert await case.ledger.verify() == ()

@@ -1,0 +1,331 @@
+"""
+The `Cache` port over SQLite and files: an index that says what there is (cache_schema.py), bodies beside it (blobs.py).
+
+Decided here: what is held in memory, when a touch is written down, and that a failure is a miss or an answer that is
+not kept, told in the log once a minute.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import apsw
+
+from gateway.adapters.sqlite import cache_acts as acts
+from gateway.adapters.sqlite.blobs import PIECE_BYTES, PREFIXES, Blobs, DamagedError, Handle
+from gateway.adapters.sqlite.cache_draft import FileDraft
+from gateway.adapters.sqlite.cache_file import CacheFile
+from gateway.adapters.sqlite.connection import UnfitError, guard
+from gateway.adapters.sqlite.writer import Writer
+from gateway.core.cachekey import CacheKey
+from gateway.core.entry import CacheFilter, CacheStats, Entry
+from gateway.core.ledger import micros
+from gateway.ports import StoreFailed
+
+T = TypeVar("T")
+HELD_BYTES: Final = 4 << 20
+"""A body up to here is held while it is given: it was read once to be held against its digest."""
+HELD_TOGETHER_BYTES: Final = 32 << 20
+"""Of all bodies that are given at the same time; beyond that they are read a second time, piece by piece."""
+TOUCHES: Final = 64
+"""Written down when there are so many,"""
+TOUCHED_S: Final = 10.0
+"""or when the first of them is so old."""
+COMPLAINT_S: Final = 60.0
+"""Seconds between two lines about the same kind of failure."""
+_log = logging.getLogger("imagegate.cache")
+_FAILURES: Final = (StoreFailed, UnfitError, apsw.Error, OSError)
+
+
+class SqliteCache:
+    """
+    The cache of one machine, which all of its workers share.
+
+    Args:
+        folder: where it lies. See `at`, which makes it.
+        now: reads the clock: epoch seconds.
+        max_bytes: of all entries, as `CacheStats.bytes` counts them.
+        stale_if_error_s: seconds past its life in which an entry is of use.
+        vfs: as in `connection.writing`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        now: Callable[[], float],
+        *,
+        max_bytes: int,
+        stale_if_error_s: float = 0.0,
+        vfs: str | None = None,
+    ) -> None:
+        self._now = now
+        self._max_bytes = max_bytes
+        self._stale_if_error_s = stale_if_error_s
+        self._blobs = Blobs(folder)
+        self._file = CacheFile(folder, self._blobs, vfs)
+        self._writer = Writer(self._file.writing, self._file.is_there)
+        self._touches: dict[tuple[str, str], int] = {}
+        self._touched_since = 0.0
+        """When the first of them was."""
+        self._held = _Held()
+        self._told: dict[str, float] = {}
+
+    @classmethod
+    def at(
+        cls,
+        folder: Path,
+        now: Callable[[], float],
+        *,
+        max_bytes: int,
+        stale_if_error_s: float = 0.0,
+        vfs: str | None = None,
+    ) -> Self:
+        """
+        The cache in this folder, made if it is not there. Several processes may do so at once.
+
+        A folder that cannot be written to yet is told in the log: it is tried again whenever something is to be kept.
+
+        Raises:
+            UnfitError: it never can be used there; the message says why and what to do.
+        """
+        guard(folder)
+        made = cls(folder, now, max_bytes=max_bytes, stale_if_error_s=stale_if_error_s, vfs=vfs)
+        try:
+            made._file.prepare()
+        except (apsw.Error, OSError) as error:
+            made._complain("cannot be opened", error)
+        return made
+
+    async def find(self, key: CacheKey) -> tuple[Entry, ...]:
+        """The entries of a key."""
+        try:
+            return await asyncio.to_thread(self._file.read, lambda db: acts.find(db, key))
+        except _FAILURES as error:
+            self._complain("cannot be read", error)
+            return ()
+
+    async def open(self, entry: Entry) -> "FileBody | None":
+        """The body of an entry."""
+        held = self._held.take(entry.size)
+        try:
+            handle, pieces = await asyncio.to_thread(
+                self._blobs.opened, entry.digest, entry.size, hold=held > 0
+            )
+        except DamagedError as error:
+            self._held.give_back(held)
+            self._complain("lost a body", error)
+            await self._forget(entry.digest, error.inode)
+            return None
+        except OSError as error:
+            self._held.give_back(held)
+            self._complain("cannot be read", error)
+            return None
+        except BaseException:
+            self._held.give_back(held)
+            raise
+        return FileBody(handle, entry.size, pieces, lambda: self._held.give_back(held))
+
+    async def draft(self) -> FileDraft | None:
+        """A new body."""
+        try:
+            handle, path = await asyncio.to_thread(self._blobs.begin)
+        except OSError as error:
+            self._complain("cannot be written to", error)
+            return None
+        return FileDraft(
+            handle,
+            path,
+            keep=self._keep,
+            complain=lambda error: self._complain("cannot be written to", error),
+        )
+
+    async def touch(self, entry: Entry) -> None:
+        """Note that an entry was of use."""
+        now = self._now()
+        if not self._touches:
+            self._touched_since = now
+        self._touches[entry.key, entry.form.name] = micros(now)
+        if len(self._touches) >= TOUCHES or now - self._touched_since >= TOUCHED_S:
+            await self._write_touches()
+
+    async def purge(self, which: CacheFilter) -> int:
+        """Forget entries."""
+        try:
+            until = await self._run(acts.last)
+            purged = 0
+            while some := await self._run(lambda db: acts.purge(db, which, until)):
+                purged += some
+            await self._remove_unused()
+        except _FAILURES as error:
+            raise _failed(error) from error
+        return purged
+
+    async def stats(self) -> CacheStats:
+        """How full it is."""
+        try:
+            return await asyncio.to_thread(self._file.read, lambda db: acts.stats(db, self._max_bytes))
+        except _FAILURES as error:
+            raise _failed(error) from error
+
+    async def tidy(self, now: float) -> None:
+        """Forget what is of no use, and remove what nobody refers to."""
+        try:
+            if self._file.is_damaged:
+                await asyncio.to_thread(self._file.prepare)
+            await self._write_touches()
+            while await self._run(lambda db: acts.expire(db, micros(now))):
+                pass
+            await self._run(lambda db: acts.evict(db, self._max_bytes))
+            await self._remove_unused()
+            await asyncio.to_thread(self._blobs.sweep)
+            for prefix in PREFIXES:
+                await self._reconcile(prefix)
+        except _FAILURES as error:
+            self._complain("cannot be tidied", error)
+
+    async def aclose(self) -> None:
+        """Write down what waits, and close the index."""
+        await self._write_touches()
+        await asyncio.to_thread(self._file.close)
+        await self._writer.aclose()
+
+    async def _keep(self, entry: Entry, path: Path) -> bool:
+        if entry.size > self._max_bytes:
+            return False
+        touches, self._touches = self._touches, {}
+        used_us = micros(self._now())
+
+        def act(db: apsw.Connection) -> None:
+            acts.touch(db, touches)
+            acts.keep(
+                db,
+                entry,
+                lambda: self._blobs.place(path, entry.digest),
+                used_us=used_us,
+                stale_if_error_s=self._stale_if_error_s,
+                max_bytes=self._max_bytes,
+            )
+
+        try:
+            await self._run(act)
+        except _FAILURES as error:
+            self._complain("cannot be written to", error)
+            return False
+        try:
+            await self._remove_unused()
+        except _FAILURES as error:  # it is kept all the same; `tidy` removes what is left
+            self._complain("cannot be written to", error)
+        return True
+
+    async def _forget(self, digest: str, inode: int | None) -> None:
+        try:
+            await self._run(lambda db: acts.forget_blob(db, self._blobs, digest, inode))
+            await self._remove_unused()
+        except _FAILURES as error:
+            self._complain("cannot be written to", error)
+
+    async def _write_touches(self) -> None:
+        touches, self._touches = self._touches, {}
+        if touches:
+            try:
+                await self._run(lambda db: acts.touch(db, touches))
+            except _FAILURES as error:
+                self._complain("cannot be written to", error)
+
+    async def _remove_unused(self) -> None:
+        while await self._run(lambda db: acts.remove_unused(db, self._blobs)):
+            pass
+
+    async def _reconcile(self, prefix: str) -> None:
+        listed = await asyncio.to_thread(self._blobs.listed, prefix)
+        known = await asyncio.to_thread(self._file.read, lambda db: acts.known(db, prefix))
+        suspects = sorted(listed ^ known)
+        for at in range(0, len(suspects), acts.FILES_AT_ONCE):
+            # Looked at again under the lock: one may just have been committed.
+            some = suspects[at : at + acts.FILES_AT_ONCE]
+            await self._run(partial(acts.reconcile, blobs=self._blobs, digests=some))
+        if suspects:
+            await self._remove_unused()
+
+    async def _run(self, act: Callable[[apsw.Connection], T]) -> T:
+        def judged(db: apsw.Connection) -> T:
+            try:
+                return act(db)
+            except apsw.Error as error:
+                self._file.judge(error)
+                raise
+
+        return await self._writer.run(judged)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        now = self._now()
+        if now - self._told.get(what, -COMPLAINT_S) >= COMPLAINT_S:
+            self._told[what] = now
+            _log.warning("the cache %s: %s: %s", what, type(error).__name__, error)
+
+
+class _Held:
+    """What bodies take in memory."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def take(self, size: int) -> int:
+        """What a body of this size may take: all of it, or 0."""
+        taken = size if size <= HELD_BYTES and self._bytes + size <= HELD_TOGETHER_BYTES else 0
+        self._bytes += taken
+        return taken
+
+    def give_back(self, taken: int) -> None:
+        self._bytes -= taken
+
+
+class FileBody:
+    """
+    The `CacheBody` port over a file.
+
+    Args:
+        handle: of the file.
+        size: of the body.
+        held: all of its pieces, or none.
+        closed: called once, when it is closed.
+    """
+
+    def __init__(self, handle: Handle, size: int, held: list[bytes], closed: Callable[[], None]) -> None:
+        self.size = size
+        self._handle = handle
+        self._held = held
+        self._closed: Callable[[], None] | None = closed
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `end`."""
+        end = self.size if end is None else min(end, self.size)
+        while start < end:
+            number, skipped = divmod(start, PIECE_BYTES)
+            stop = min(end, (number + 1) * PIECE_BYTES)
+            if self._held:
+                yield self._held[number][skipped : skipped + stop - start]
+            else:
+                try:
+                    piece = await asyncio.to_thread(self._handle.read, start, stop - start)
+                except OSError as error:
+                    raise _failed(error) from error
+                yield piece
+            start = stop
+
+    def close(self) -> None:
+        """Let go of it."""
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            self._held = []
+            self._handle.close()
+            closed()
+
+
+def _failed(error: Exception) -> StoreFailed:
+    if isinstance(error, StoreFailed):
+        return error
+    return StoreFailed(f"{type(error).__name__}: {error}", unknown=False)
