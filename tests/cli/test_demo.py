@@ -86,7 +86,8 @@ def test_a_call_that_fails_marks_its_row_and_the_rest_goes_on(
         "1 of 3 worked",
         "✗ wrong (gpt-image-2): 1 images, not 3",
         "✗ impossible (gpt-image-2): it cannot be done",
-        "2 images, 3 512 output image tokens, $0.10555: equal.",
+        "2 images, 3 512 output image tokens, $0.10",
+        ": equal.",
         "2 pictures are in",
         "`imagegate serve` still runs",
     ]:
