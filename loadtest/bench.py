@@ -25,6 +25,8 @@ from loadtest import client
 CONFIG = """
 [ops]
 port = 0
+[cache]
+enabled = false
 [upstream]
 base_url = "http://127.0.0.1:{port}/v1"
 api_key = "sk-up"

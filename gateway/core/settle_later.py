@@ -8,14 +8,14 @@ is charged as the reservation: never less for having been forgotten.
 
 from typing import Final
 
-from gateway.core.call import Call
+from gateway.core.call import Call, ImageAsk
 from gateway.core.catalog import Catalog
 from gateway.core.errors import Refusal
 from gateway.core.estimate import Estimate, estimate
 from gateway.core.ledger import OpenCall
 from gateway.core.observation import End, Observation
 from gateway.core.pricing import AccountingRules
-from gateway.core.record import TokensFrom
+from gateway.core.record import Record, TokensFrom
 from gateway.core.routes import ROUTES, Match
 from gateway.core.settle import Settlement, raised, settle
 
@@ -46,3 +46,25 @@ def settle_later(seen: Observation, call: OpenCall, catalog: Catalog, rules: Acc
     if has_ended and held.cost_nusd >= known.reserved_nusd:
         return settled
     return raised(settled, known.reserved_nusd, known.model or "")
+
+
+def as_recorded(known: Record) -> Call:
+    """
+    What was asked, as far as its record tells. Partial images that were asked for may have been streamed.
+
+    So a report that may have left them out is no better than the guess that it would take the place of.
+    """
+    ask = ImageAsk(
+        where="tools[0].",
+        model=known.tool_model,
+        size=known.size,
+        quality=known.quality,
+        partial_images=known.partial_images_requested,
+    )
+    return Call(
+        match=Match(_CREATE),
+        model=known.model,
+        images=() if known.tool_model is None else (ask,),
+        stream=bool(known.partial_images_requested),
+        background=True,
+    )

@@ -29,7 +29,7 @@ from gateway.core.observation import End, Ending, Observation, unanswered
 from gateway.core.pricing import AccountingRules
 from gateway.core.record import Outcome, Record, TokensFrom
 from gateway.core.routes import ID
-from gateway.core.settle_later import settle_later
+from gateway.core.settle_later import as_recorded, settle_later
 from gateway.flow.keep import warn_if_shared
 from gateway.flow.tasks import spawn
 from gateway.ports import Clock, Journal, Ledger, StoreFailed, Upstream, UpstreamRequest
@@ -216,7 +216,8 @@ class Background:
 
     async def _correct(self, known: Record, observation: Observation) -> None:
         """What is reported takes the place of a guess; nothing else does."""
-        settled = settle_later(observation, OpenCall(record=known, dispatched=True), self.catalog, self.rules)
+        noted = OpenCall(record=known, dispatched=True, call=as_recorded(known))
+        settled = settle_later(observation, noted, self.catalog, self.rules)
         if settled.tokens_from is TokensFrom.REPORTED:
             # That its client left, or the answer broke off, stays true.
             outcome = known.outcome if known.outcome in _FOREGROUND_ENDS else settled.outcome

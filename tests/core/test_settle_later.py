@@ -12,7 +12,8 @@ from gateway.core.observation import Observation, unanswered
 from gateway.core.record import Outcome, Record, TokensFrom
 from gateway.core.remembered import dumps, loads
 from gateway.core.settle import Settlement, lost
-from gateway.core.settle_later import settle_later
+from gateway.core.settle_later import as_recorded, settle_later
+from tests.support.ledger import record
 from tests.support.replies import (
     AT_S,
     CATALOG,
@@ -127,3 +128,20 @@ class TestWhatWasReservedIsNotKnown:
     def test_what_was_not_kept_of_it_does_not_make_it_cheaper(self) -> None:
         less = replace(CALL, max_output_tokens=1)
         assert is_the_reservation(later(ended("nothing reported"), asked=less))
+
+
+def test_a_record_tells_that_partial_images_may_have_been_streamed() -> None:
+    """A report that equals the rule may have left them out: it is no better than the guess it would replace."""
+    known = record(
+        route="responses.create", model="gpt-5", tool_model="gpt-image-2", partial_images_requested=2
+    )
+    call = as_recorded(known)
+    assert (call.model, call.stream, call.images[0].model, call.images[0].partial_images) == (
+        "gpt-5",
+        True,
+        "gpt-image-2",
+        2,
+    )
+    assert not as_recorded(
+        record(route="responses.create", tool_model=None, partial_images_requested=None)
+    ).images

@@ -15,7 +15,7 @@ from gateway.adapters.sqlite.flights import SqliteFlights
 from gateway.core.errors import Failure, UpstreamFailed
 from gateway.core.flight import Cut, Duty, Entrance, Erred, Failed, Landing, Lost, Stored, Withheld
 from gateway.core.freshness import Reason
-from gateway.flow.flights import Flights, Follow, Lead, Stranded
+from gateway.flow.flights import Flights, Follow, Joined, Lead, Stranded
 from gateway.flow.tape import Reel
 from gateway.ports import Flights as SharedFlights
 from tests.support.clock import FakeClock
@@ -202,9 +202,16 @@ async def test_of_those_whose_leader_never_took_off_one_leads_and_the_others_fol
     for client in clients:
         assert isinstance(client.error, Stranded)
         assert client.error.duty is Duty.ELECT
-    joined = [
-        await world.there.join("n", looked_at=world.clock.now(), has_sent=lambda: False) for _ in clients
-    ]
+
+    async def join() -> Joined:
+        return await world.there.join("n", looked_at=world.clock.now(), has_sent=lambda: False)
+
+    # Followers hear of it at once, the store a moment later; who comes in between goes alone.
+    first = await join()
+    while first is Entrance.ALONE:
+        await asyncio.sleep(0.01)
+        first = await join()
+    joined = [first, *[await join() for _ in clients[1:]]]
     assert [type(one) for one in joined] == [Lead, Follow, Follow, Follow, Follow]
 
 
