@@ -161,7 +161,7 @@ async def test_after_kill_9_no_limit_is_gone_beyond_and_nothing_is_held_for_ever
     assert Counter(answer.status for answer in traffic.answers)[429] > 0, "no limit stood in the way"
     figure("`kill -9` of a worker under calls with limits", replaced)
     figure("`kill -9` of the whole gateway under calls with limits", whole)
-    figure("calls that went up in it, each with one record", len(sent))
+    figure("calls with limits that went up in it, each with one record", len(sent))
     figure("of them lost with their worker", sum(one.outcome is Outcome.LOST for one in records))
 
 
