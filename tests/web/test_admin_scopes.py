@@ -14,7 +14,8 @@ from gateway.core.directory import Directory, Entry
 from gateway.core.limits import parse_limit
 from gateway.core.principal import Allow, Scope
 from gateway.core.quota import FIRST_DOOR, Claim, Exceeded, Standing
-from gateway.web.admin.scopes import MOST_BYTES, MOST_LIMITS, routes
+from gateway.web.admin.body import MOST_BYTES
+from gateway.web.admin.scopes import MOST_LIMITS, routes
 from tests.support.ledger import NOON
 
 TOKEN = "admin-token"

@@ -14,17 +14,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway.core import strictjson
 from gateway.core.directory import Directory, Entry
 from gateway.core.errors import Code, Refusal, Refused, quoted
 from gateway.core.limits import Limit, parse_limit
 from gateway.ports import Ledger
 from gateway.web.admin.auth import guarded
+from gateway.web.admin.body import read_object
 from gateway.web.admin.lists import ListResponse
 from gateway.web.admin.query import Query, refused
 
-MOST_BYTES: Final = 64 << 10
-"""Of a body."""
 MOST_LIMITS: Final = 64
 """Of one scope: every call looks at all of them."""
 _NONE: Final[frozenset[str]] = frozenset()
@@ -87,7 +85,7 @@ class _Scopes:
         return JSONResponse(_shown(entry, await self.ledger.changed_limits()))
 
     async def _change(self, request: Request, entry: Entry) -> Response:
-        limits = _asked(await _body(request), entry)
+        limits = _asked(await read_object(request), entry)
         await self.ledger.set_limits(entry.counted_as, limits)
         return await self._show(entry)
 
@@ -111,25 +109,6 @@ def _shown(entry: Entry, changed: Mapping[str, tuple[Limit, ...]]) -> dict[str, 
         "limits_from": "config" if own is None else "admin",
         "allow": entry.allowed(),
     }
-
-
-async def _body(request: Request) -> dict[str, object]:
-    """The body, an object of JSON that can be read in one way only."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise Refused(Refusal(Code.REQUEST_TOO_LARGE, f"The body is larger than {MOST_BYTES} bytes."))
-    try:
-        value = strictjson.loads(bytes(body))
-    except strictjson.InvalidJsonError as error:
-        raise Refused(Refusal(Code.INVALID_JSON, f"The body is not JSON: {error}.")) from None
-    except strictjson.RepeatedKeyError as error:
-        message = f"The key {quoted(error.key)} is there twice."
-        raise Refused(Refusal(Code.DUPLICATE_FIELD, message, param=error.key[:80])) from None
-    if not isinstance(value, dict):
-        raise Refused(Refusal(Code.INVALID_JSON, "The body is not an object of JSON."))
-    return value
 
 
 def _asked(body: Mapping[str, object], entry: Entry) -> tuple[Limit, ...] | None:
