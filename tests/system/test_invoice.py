@@ -186,6 +186,7 @@ class Proof:
             assert fault is None, f"{fault}\n{call}\n{spent.records}"
             sums.setdefault(call.how, Spent()).add(spent)
         assert charges == {}, "charges of nobody's"
+        assert await self.pair.books.ledger.verify() == ()
         for how, spent in sums.items():
             assert (fault := spent.fault(how)) is None, fault
 

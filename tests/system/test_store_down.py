@@ -74,6 +74,7 @@ class Scene:
         await eventually(self.books.is_quiet, PATIENCE_S)
         found = await self.books.settled(ids, PATIENCE_S)
         records = await self.books.records()
+        assert await self.books.ledger.verify() == ()
         assert len({one.id for one in records}) == len(records)
         bill = await self.books.invoice()
         assert ledger_sums(records) == invoice_sums(bill["lines"])
