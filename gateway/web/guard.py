@@ -328,7 +328,11 @@ class GuardedProtocol(HttpToolsProtocol):
     # A head that is late
 
     def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._head_is_late)
+        # In two halves: a process that stood still for longer reads what lies in its sockets before it judges anybody.
+        self._head_timer = self.loop.call_later(self._limits.head_timeout_s / 2, self._await_rest_of_head)
+
+    def _await_rest_of_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._limits.head_timeout_s / 2, self._head_is_late)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

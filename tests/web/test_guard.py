@@ -2,11 +2,14 @@
 
 import asyncio
 import socket
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from gateway.core.record import Outcome
 from gateway.web import guard, proxy
@@ -107,6 +110,34 @@ class TestHeads:
             answer = await read_answer(client)
             dripping.cancel()
             assert answer.code == "request_timeout"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not there")
+    def test_a_head_that_lay_there_while_the_process_stood_still_is_not_late(self) -> None:
+        """Under uvloop, which runs timers after what came from sockets, a process may be frozen in between."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._stand_still())
+
+    @staticmethod
+    async def _stand_still() -> None:
+        async with (
+            raw_upstream() as upstream,
+            live_gateway(upstream.base_url, limits=limits(head_timeout_s=SOON_S)) as gateway,
+        ):
+
+            class Freezer(asyncio.Protocol):
+                def data_received(self, data: bytes) -> None:
+                    client.sendall(data)
+                    time.sleep(2 * SOON_S)
+
+            loop = asyncio.get_running_loop()
+            async with (
+                await loop.create_server(Freezer, "127.0.0.1", 0) as server,
+                raw_client(server.sockets[0].getsockname()[1]) as spring,
+            ):
+                with socket.create_connection(("127.0.0.1", gateway.port), PATIENCE_S) as client:
+                    await until(lambda: gateway.connections > 0)
+                    await spring.write(LIVEZ)
+                    assert (await asyncio.to_thread(client.recv, 65_536)).startswith(b"HTTP/1.1 200 ")
 
     async def test_the_second_head_of_a_connection_has_its_time_too(self) -> None:
         async with house(limits=limits(head_timeout_s=SOON_S)) as (client, _, _gateway):
