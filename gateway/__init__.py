@@ -4,7 +4,7 @@ Imagegate: an OpenAI-compatible caching proxy gateway for image generation.
 The rooms, and the sentence over each door:
 
     core/        What is true. Decides and transforms; no await, no clock, no chance, no log, no I/O.
-    ports.py     What we need from outside, and what it must promise.
+    ports/       What we need from outside, and what it must promise.
     flow/        What happens, in order. Awaits ports, asks core, decides nothing itself.
     adapters/    How it is really done. One foreign library a file.
     web/         How the world speaks to us. ASGI in, ASGI out.

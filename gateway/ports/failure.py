@@ -1,0 +1,17 @@
+"""What every store may do."""
+
+
+class StoreFailed(Exception):  # noqa: N818 - as UpstreamFailed: it is what happened
+    """
+    A store that did not do what was asked.
+
+    Args:
+        reason: in words, for a log.
+        unknown: whether it may have been done all the same. False is a promise: nothing was. True: the same call
+            again is safe, as all of them are repeatable by id, and its answer is the truth.
+    """
+
+    def __init__(self, reason: str, *, unknown: bool) -> None:
+        doubt = "; whether it was written is not known" if unknown else ""
+        super().__init__(f"the store failed: {reason}{doubt}")
+        self.unknown = unknown
