@@ -40,6 +40,8 @@ class Code(Enum):
     UNSUPPORTED_CONTENT_ENCODING = ("unsupported_content_encoding", 415, "invalid_request_error", False)
     HEADERS_TOO_LARGE = ("headers_too_large", 431, "invalid_request_error", False)
     REQUEST_TOO_LARGE = ("request_too_large", 413, "invalid_request_error", False)
+    IDEMPOTENCY_KEY_REUSED = ("idempotency_key_reused", 422, "invalid_request_error", False)
+    IDEMPOTENCY_OUTCOME_UNKNOWN = ("idempotency_outcome_unknown", 409, "invalid_request_error", False)
     NOT_CACHED = ("not_cached", 504, "invalid_request_error", False)
     UPSTREAM_UNREACHABLE = ("upstream_unreachable", 502, "server_error", False)
     UPSTREAM_TIMEOUT = ("upstream_timeout", 504, "server_error", False)

@@ -38,8 +38,8 @@ from gateway.core.usage import TextUsage
 
 _NO_SUCCESS = 300
 _SERVER_ERROR = 500
-# The upstream, or what stands before it, gave up waiting: the work may go on, and be paid (docs of Cloudflare, 520-524).
-_UNSURE = frozenset({408, 504, 520, 521, 522, 523, 524})
+UNSURE = frozenset({408, 504, 520, 521, 522, 523, 524})
+"""The upstream, or what stands before it, gave up waiting: the work may go on, and be paid (docs of Cloudflare, 520-524)."""
 _SUREST = (TokensFrom.NONE, TokensFrom.REPORTED, TokensFrom.COMPUTED, TokensFrom.ESTIMATED)
 
 
@@ -232,7 +232,7 @@ def _parts(seen: Observation, drawing: Drawing) -> Iterator[Part]:
 def _unsure(seen: Observation) -> bool:
     """Whether an error status leaves open what became of the call."""
     status = seen.status or 0
-    return status in _UNSURE or (status >= _SERVER_ERROR and not seen.whole)
+    return status in UNSURE or (status >= _SERVER_ERROR and not seen.whole)
 
 
 def _images(seen: Observation, drawing: Drawing) -> Iterator[Part]:

@@ -17,6 +17,7 @@ from gateway.ports.flights import (
     LeadingFlight,
     Leads,
 )
+from gateway.ports.idempotency import IdempotencyKeys
 from gateway.ports.ledger import DEAD_AFTER_S, Ledger, LedgerReader
 from gateway.ports.outbox import Outbox, Pile
 from gateway.ports.upstream import RequestBody, Spool, Timeouts, Upstream, UpstreamReply, UpstreamRequest
@@ -35,6 +36,7 @@ __all__ = [
     "Flights",
     "FollowedFlight",
     "Follows",
+    "IdempotencyKeys",
     "Ids",
     "Journal",
     "KeyStore",

@@ -12,8 +12,8 @@ from typing import Final
 import apsw
 import orjson
 
-from gateway.adapters.sqlite import marks, quota, rows
-from gateway.adapters.sqlite.workers import Worker, is_dead
+from gateway.adapters.sqlite import idempotency_acts, marks, quota, rows
+from gateway.adapters.sqlite.workers import Worker, alive, register
 from gateway.core.call import Call
 from gateway.core.ledger import (
     FIELDS,
@@ -63,7 +63,7 @@ _LEFT: Final = f"""{rows.CALLS}
 
 def admit(db: apsw.Connection, claim: Claim, worker: Worker, now: float) -> Standing | Exceeded:
     """Let a call in, if its limits do."""
-    _register(db, worker, now)
+    register(db, worker, now)
     return quota.enter(db, claim, worker.id, micros(now), hold=False)
 
 
@@ -78,7 +78,7 @@ def reserve(
     """Hold what a call may come to, if its limits let it, and note it. One that has its record takes nothing."""
     if _one(db, "SELECT 1 FROM record WHERE id = ?", call.record.id) is not None:
         return Standing(micros(now))
-    _register(db, worker, now)
+    register(db, worker, now)
     if claim is None:
         found: Standing | Exceeded = Standing(micros(now))
     else:
@@ -163,8 +163,8 @@ def beat(db: apsw.Connection, worker: Worker, now: float) -> None:
 def adopt(db: apsw.Connection, worker: Worker, held: Collection[str], now: float) -> tuple[OpenCall, ...]:
     """Take over the background calls of dead workers. What the worker has and does not hold comes with them."""
     beat(db, worker, now)
-    alive = _names(_alive(db, worker, now))
-    db.execute(_ADOPT, {"to": worker.id, "now": micros(now), "alive": alive})
+    living = _names(alive(db, worker, now))
+    db.execute(_ADOPT, {"to": worker.id, "now": micros(now), "alive": living})
     asked = {"to": worker.id, "now": micros(now), "held": _names(held)}
     return tuple(rows.from_open_row(row) for row in db.execute(_ADOPTED, asked))
 
@@ -176,23 +176,24 @@ def reap(db: apsw.Connection, worker: Worker, now: float) -> tuple[Settlement, .
     Returns:
         What became of each such call; an empty tuple: nothing is left.
     """
-    alive = _names(_alive(db, worker, now))
-    quota.free_places(db, alive)
-    asked = {"now": micros(now), "alive": alive, "most": AT_ONCE}
+    living = _names(alive(db, worker, now))
+    quota.free_places(db, living)
+    asked = {"now": micros(now), "alive": living, "most": AT_ONCE}
     left = [rows.from_open_row(row) for row in db.execute(_LEFT, asked).fetchall()]
     reaped = tuple(_lose(db, call, now) for call in left)
     if len(left) < AT_ONCE:
         db.execute(
             "DELETE FROM worker WHERE id NOT IN (SELECT value FROM json_each(?)) "
             "AND id NOT IN (SELECT worker FROM open_call)",
-            (alive,),
+            (living,),
         )
     return reaped
 
 
 def tidy(db: apsw.Connection, now: float) -> None:
-    """Forget what no limit looks at any more."""
+    """Forget what no limit looks at any more, nor anybody who repeats a call."""
     quota.tidy(db, micros(now))
+    idempotency_acts.tidy(db, now)
 
 
 def prune(db: apsw.Connection, before: float) -> int:
@@ -206,15 +207,6 @@ def prune(db: apsw.Connection, before: float) -> int:
     if days:
         marks.move(db, marks.PRUNED, max(days))
     return len(pruned)
-
-
-def _register(db: apsw.Connection, worker: Worker, now: float) -> None:
-    # Somebody who took this worker for dead may have forgotten it, or be about to reap what it takes now.
-    db.execute(
-        "INSERT INTO worker (id, host, pid, born, beat) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, pardoned = 0 WHERE excluded.beat > beat",
-        (worker.id, worker.host, worker.pid, worker.born, micros(now)),
-    )
 
 
 def _close(db: apsw.Connection, call_id: str, *, undo: bool = False) -> None:
@@ -248,13 +240,6 @@ def _is_recountable(db: apsw.Connection, call_id: str) -> bool:
 def _lose(db: apsw.Connection, call: OpenCall, now: float) -> Settlement:
     held = quota.held(db, call.record.id) if call.dispatched else None
     return settle(db, lost(call, now), (held or NOTHING).images)
-
-
-def _alive(db: apsw.Connection, asking: Worker, now: float) -> list[str]:
-    registered: list[rows.Row] = db.execute("SELECT id, host, pid, born, beat FROM worker").fetchall()
-    found = [Worker(*row) for row in registered]
-    others = [one.id for one in found if one.id != asking.id and not is_dead(one, now, asking.host)]
-    return [asking.id, *others]
 
 
 def _names(names: Collection[str]) -> str:

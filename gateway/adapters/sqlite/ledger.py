@@ -205,6 +205,18 @@ class SqliteLedger(Reads):
 
         return await self._writer.run(act)
 
+    async def act(self, do: Callable[[apsw.Connection, Worker, float], T]) -> T:
+        """
+        What an act returns that lies with the ledger, once it is on the disk. It goes on if its caller is cancelled.
+
+        Args:
+            do: the act, given the connection, this worker and the time. Repeatable, as all of them.
+
+        Raises:
+            StoreFailed: as those of the ledger.
+        """
+        return await self._writer.run(lambda db: do(db, self._worker, self._time(db)))
+
     async def ping(self) -> None:
         """Returns if the ledger can be written to."""
         await self._writer.run(

@@ -140,7 +140,19 @@ CREATE TABLE mark (
 ) STRICT;
 """
 
-MIGRATIONS: Final = (_FIRST, _SECOND)
+_THIRD: Final = """
+CREATE TABLE idempotency_key (
+    name TEXT PRIMARY KEY NOT NULL,
+    at INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    call TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    state TEXT NOT NULL
+) STRICT;
+CREATE INDEX idempotency_key_at ON idempotency_key (at);
+"""
+
+MIGRATIONS: Final = (_FIRST, _SECOND, _THIRD)
 """The script of each version; the first makes version 1 of an empty file."""
 VERSION: Final = len(MIGRATIONS)
 

@@ -117,4 +117,5 @@ def test_the_file_is_kept_as_the_promise_needs_it(tmp_path: Path) -> None:
             "hold",
             "scope_limits",
             "mark",
+            "idempotency_key",
         }
