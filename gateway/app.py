@@ -19,6 +19,7 @@ from gateway.adapters.outbox import FileOutbox
 from gateway.adapters.spool import FileSpool
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.adapters.sqlite.flights import SqliteFlights
+from gateway.adapters.sqlite.idempotency import SqliteIdempotencyKeys
 from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.adapters.transport import FastUpstream
 from gateway.adapters.upstream import Httpx2Upstream
@@ -35,6 +36,7 @@ from gateway.flow.flights import Flights
 from gateway.flow.keep import Keeper
 from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
+from gateway.flow.replays import Replays
 from gateway.flow.sharing import Sharing
 from gateway.flow.tape import Reel
 from gateway.flow.tasks import spawn
@@ -51,6 +53,7 @@ from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.listeners import Listeners
 from gateway.web.proxy import Proxy
 
+_EVERYTHING_BYTES = 1 << 60
 ONLY_CREDENTIAL = "default"
 """The name of `upstream.api_key` where there is no pool."""
 _IMAGE_ROUTES = ("images.generations", "images.edits", "images.variations")
@@ -107,7 +110,7 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         most=settings.upstream.max_orphans,
         limit_s=settings.upstream.orphan_limit_s,
     )
-    sharing = _sharing(settings, accounts, orphans) if settings.cache.enabled else None
+    sharing = _sharing(settings, accounts, orphans, ledger)
     pipeline = Pipeline(
         rules=_rules(settings, catalog),
         clock=clock,
@@ -123,7 +126,12 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         # What dead workers left in the outbox is the truth: it comes before what is charged as lost.
         await keeper.catch_up()
-        caring = [spawn("outbox", keeper.run()), spawn("background", background.run())]
+        caring = [
+            spawn("outbox", keeper.run()),
+            spawn("background", background.run()),
+            spawn("flights", sharing.flights.run()),
+            spawn("cache", sharing.tidy()),
+        ]
         if sharing is not None:
             caring += [spawn("flights", sharing.flights.run()), spawn("cache", sharing.tidy())]
         try:
@@ -131,9 +139,7 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
         finally:
             for care in caring:
                 care.cancel()
-            if sharing is not None:
-                await sharing.flights.aclose()
-                await sharing.cache.aclose()
+            await sharing.aclose()
             await upstream.aclose()
             await keeper.aclose()
             await ledger.aclose()
@@ -142,19 +148,22 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
     token = settings.auth.admin_token
     secret = None if token is None else token.get_secret_value()
     admin = [] if secret is None else _admin(settings, ledger, calendar, clock, secret)
-    if secret is not None and sharing is not None:
+    if secret is not None and sharing.cache is not None:
         admin += admin_cache.routes(sharing.cache, secret)
     return Listeners(proxy, ops.build(clock, lifespan, admin), ops_port)
 
 
-def _sharing(settings: Settings, accounts: Accounts, orphans: Orphans) -> Sharing:
+def _sharing(settings: Settings, accounts: Accounts, orphans: Orphans, ledger: SqliteLedger) -> Sharing:
     clock, cache = accounts.clock, settings.cache
     folder = ((cache.url or settings.store.url).folder) or ledger_folder(settings)
     names = {one.name: (one.organization, one.project) for one in settings.upstream.credentials}
+    kept = SqliteCache.at(
+        folder, clock.now, max_bytes=cache.max_bytes, stale_if_error_s=float(cache.stale_if_error_s)
+    )
+    # Answers that were promised to whoever repeats a call lie with the ledger, and are not evicted.
+    answers = SqliteCache.at(ledger_folder(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES)
     return Sharing(
-        SqliteCache.at(
-            folder, clock.now, max_bytes=cache.max_bytes, stale_if_error_s=float(cache.stale_if_error_s)
-        ),
+        kept if cache.enabled else None,
         Flights(
             clock,
             max_wait_s=cache.max_wait_s,
@@ -162,6 +171,7 @@ def _sharing(settings: Settings, accounts: Accounts, orphans: Orphans) -> Sharin
             reel=Reel(),
             shared=SqliteFlights(folder, clock.now) if settings.server.workers > 1 else None,
         ),
+        Replays(SqliteIdempotencyKeys(ledger), answers, accounts),
         accounts,
         orphans,
         Terms(
@@ -172,6 +182,7 @@ def _sharing(settings: Settings, accounts: Accounts, orphans: Orphans) -> Sharin
                 max_entry_bytes=cache.max_entry_bytes,
                 trust_remote_urls=cache.trust_remote_urls,
             ),
+            enabled=cache.enabled,
             scope=cache.scope,
             owner=settings.tenancy.owner,
             base_url=settings.upstream.base_url,

@@ -7,6 +7,7 @@ when the whole has worked. The calls are in gateway/cli/guide/, the two processe
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from gateway import catalog
 from gateway.adapters.clock import SystemClock
 from gateway.cli import pair, trial
-from gateway.cli.guide import album, books, checks, images, ledger, responses
+from gateway.cli.guide import again, album, books, checks, images, ledger, responses
 from gateway.cli.guide.step import Answer, Desk, NotPossibleError, Step
 from gateway.cli.guide.table import WIDTH, Row, table
 from gateway.core.routes import match
@@ -111,7 +112,7 @@ class _Walk:
 
     def rows(self) -> list[Row]:
         """Makes all calls, one after the other."""
-        steps = [*images.STEPS, *responses.steps(self._catalog.default_tool_model)]
+        steps = [*images.STEPS, *responses.steps(self._catalog.default_tool_model), *again.STEPS]
         with self._client() as client, self._progress as progress:
             desk = Desk(client, self._both.sandbox.url, self._folder, self._partial)
             bar = progress.add_task("", total=len(steps))
@@ -192,10 +193,15 @@ class _Walk:
 def _priced(console: Console, rows: list[Row], both: pair.Pair) -> tuple[list[Row], bool]:
     """The rows with their cost, and whether it could be had."""
     try:
-        return ledger.priced(rows, ledger.Office(both.gateway.operators, both.admin_token)), True
+        found = ledger.priced(rows, ledger.Office(both.gateway.operators, both.admin_token))
     except httpx2.HTTPError as error:
         console.print(f"[red]✗ The gateway's ledger cannot be had: {escape(str(error))}")
         return rows, False
+    wrong = again.faults(found)
+    return [
+        replace(row, faults=(*row.faults, wrong[place])) if place in wrong else row
+        for place, row in enumerate(found)
+    ], True
 
 
 def _tell_faults(console: Console, rows: list[Row]) -> None:

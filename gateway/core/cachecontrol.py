@@ -100,19 +100,21 @@ class Forward(Enum):
     """The client did not want a kept one, or none of that age."""
 
 
-def hit(ttl_s: float) -> Header:
+def hit(ttl_s: float, *, detail: str | None = None) -> Header:
     """
     `imagegate; hit; ttl=…`.
 
     Args:
         ttl_s: what is left of the entry's life.
+        detail: in a word.
     """
-    return _status("hit", f"ttl={_whole(ttl_s)}")
+    return _status("hit", f"ttl={_whole(ttl_s)}", *(() if detail is None else (f"detail={_word(detail)}",)))
 
 
 def forwarded(
     why: Forward,
     *,
+    status: int | None = None,
     stored: bool = False,
     collapsed: bool = False,
     ttl_s: float | None = None,
@@ -123,12 +125,15 @@ def forwarded(
 
     Args:
         why: it did.
+        status: what the upstream answered, where that is not what the client is given.
         stored: its answer is kept now.
         collapsed: it followed another call.
         ttl_s: of the entry that was given because the upstream failed: negative.
         detail: in a word.
     """
     said = [f"fwd={why.value}"]
+    if status is not None:
+        said.append(f"fwd-status={status}")
     if ttl_s is not None:
         said.append(f"ttl={_whole(ttl_s)}")
     if stored:

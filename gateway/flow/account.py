@@ -103,9 +103,7 @@ class Accounts:
         try:
             found = await self._pass(story, story.principal, first_only=first_only)
         except StoreFailed as failed:
-            message = "The gateway's ledger cannot be written to. Nothing was sent; please try again."
-            pause_ms = round(self.keeper.pause_s * 1000)
-            raise Refused(Refusal(Code.STORE_UNAVAILABLE, message, retry_after_ms=pause_ms)) from failed
+            raise Refused(unavailable(self.keeper)) from failed
         if isinstance(found, Exceeded):
             raise Refused(refusal(found))
         story.standing = found
@@ -219,6 +217,12 @@ class Accounts:
         name = story.arrival.id
         self.background.hold(name)
         story.noting = spawn(f"note {name}", self._entrust(story, response_id, leaves=False))
+
+
+def unavailable(keeper: Keeper) -> Refusal:
+    """The store does not answer, and nothing is spent that cannot be counted."""
+    message = "The gateway's ledger cannot be written to. Nothing was sent; please try again."
+    return Refusal(Code.STORE_UNAVAILABLE, message, retry_after_ms=round(keeper.pause_s * 1000))
 
 
 def _amounts(held: Estimate) -> Amounts:

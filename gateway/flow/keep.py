@@ -110,6 +110,15 @@ class Keeper:
         """
         return await self._ask(claim.id, lambda: self.ledger.reserve(call, claim))
 
+    async def ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """
+        What the store answers within a second, whatever lies beside the ledger.
+
+        Raises:
+            StoreFailed: it did not answer, or is not asked at the moment.
+        """
+        return await self._ask(None, ask)
+
     async def let_pass(self, call: OpenCall, claim: Claim) -> None:
         """
         Write a call down that passes uncounted. Its record will say so by its code, where it has no other.
@@ -236,7 +245,7 @@ class Keeper:
             _log.error("lost with this process: %s", dumps(entry).decode())
         await self.outbox.aclose()
 
-    async def _ask(self, call_id: str, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _ask(self, call_id: str | None, ask: Callable[[], Awaitable[T]]) -> T:
         now = self.clock.ticks()
         if not self._breaker.lets_pass(now):
             raise StoreFailed("it has not answered for a while, and is not asked now", unknown=False)
@@ -245,7 +254,7 @@ class Keeper:
             async with _within(ANSWER_S):
                 found = await ask()
         except StoreFailed as failed:
-            if failed.unknown:
+            if failed.unknown and call_id is not None:
                 self._doubtful.add(call_id)
             self.failed(failed)
             raise

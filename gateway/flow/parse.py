@@ -60,6 +60,7 @@ async def parse(
     *,
     max_body_bytes: int,
     terms: Terms | None = None,
+    whole: bool = False,
 ) -> Parsed:
     """
     Read the body and what it asks for.
@@ -71,7 +72,8 @@ async def parse(
         story: what is told of it.
         spool: where the body is kept until it goes up.
         max_body_bytes: of the body.
-        terms: of the cache; None: there is none.
+        terms: of the cache; None: what the body is to it is not asked.
+        whole: whether every field of it counts: the call has an `Idempotency-Key`.
 
     Raises:
         Refused: 400 (unreadable, repeated or mistyped fields), 408 (too slow), 413 (longer than `max_body_bytes`).
@@ -96,9 +98,9 @@ async def parse(
     if reader is not None:
         form = _closed(reader)
         call = read_form(match, form)
-        return Parsed(call, spool, None if terms is None else content_of_form(call, form, terms))
+        return Parsed(call, spool, None if terms is None else content_of_form(call, form, terms, whole=whole))
     if kind is Body.JSON and (spool.size or match.route.metered):
-        return await _read_spooled(match, spool, terms)
+        return await _read_spooled(match, spool, terms, whole=whole)
     return Parsed(Call(match, names_ids=True), spool if spool.size else None)
 
 
@@ -113,19 +115,19 @@ async def _keep(spool: Spool, piece: bytes) -> None:
         raise Refused(Refusal(Code.STORE_UNAVAILABLE, message, retry_after_ms=5000)) from error
 
 
-async def _read_spooled(match: Match, spool: Spool, terms: Terms | None) -> Parsed:
+async def _read_spooled(match: Match, spool: Spool, terms: Terms | None, *, whole: bool) -> Parsed:
     if spool.size < LARGE_JSON_BYTES:
-        return _parsed(match, b"".join([piece async for piece in spool.pieces()]), spool, terms)
+        return _parsed(match, b"".join([piece async for piece in spool.pieces()]), spool, terms, whole=whole)
     async with _reading_large:
-        return _parsed(match, b"".join([piece async for piece in spool.pieces()]), spool, terms)
+        return _parsed(match, b"".join([piece async for piece in spool.pieces()]), spool, terms, whole=whole)
 
 
-def _parsed(match: Match, body: bytes, spool: Spool, terms: Terms | None) -> Parsed:
+def _parsed(match: Match, body: bytes, spool: Spool, terms: Terms | None, *, whole: bool) -> Parsed:
     value = _read_json(body)
     call = read_json(match, value)
     if terms is None or not match.route.metered or not isinstance(value, dict):
         return Parsed(call, spool)
-    return Parsed(call, spool, content_of_json(call, value, terms))
+    return Parsed(call, spool, content_of_json(call, value, terms, whole=whole))
 
 
 def _kind(arrival: Arrival, match: Match) -> Body:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
+from gateway.core import idempotency
 from gateway.core.admission import DefaultModels, narrows_models
 from gateway.core.credentials import Credential, order_for
 from gateway.core.errors import Code, Refusal, Refused, UpstreamFailed, quoted
@@ -116,9 +117,17 @@ class Pipeline:
         with ExitStack() as until_sent:
             spool = self.new_spool()
             until_sent.callback(spool.close)
+            is_once = found.route.metered and idempotency.read(arrival.headers) is not None
             terms = None if self.sharing is None else self.sharing.terms
             parsed = await parse(
-                arrival, found, client, story, spool, max_body_bytes=self.rules.max_body_bytes, terms=terms
+                arrival,
+                found,
+                client,
+                story,
+                spool,
+                max_body_bytes=self.rules.max_body_bytes,
+                terms=terms if terms is not None and (terms.enabled or is_once) else None,
+                whole=is_once,
             )
             story.call = parsed.call
             admit(principal, parsed.call, self.rules.default_models)
@@ -129,11 +138,13 @@ class Pipeline:
                 look = wanted(
                     arrival, parsed.call, parsed.content, principal, story.credential, self.sharing.terms
                 )
-                if look.key is not None:
+                if self.sharing.takes(look):
                     send = self._sender(arrival, parsed, story, others, until_sent.pop_all())
                     await self.sharing.answer(look, story, client, send)
                     return
                 telling = self.sharing.passes(look, story)
+            elif self.sharing is not None and found.route.name == "responses.delete":
+                telling = self.sharing.forgets(story, found.ids[0])
             async with WhilePresent(client.gone):
                 await self.accounts.begin(story)
                 await self.accounts.look_first(story)

@@ -9,53 +9,57 @@ Calls whose answer may be given again: from the cache, from the air, or from the
 Whoever is given what somebody else pays for takes a request and a place, and holds no money. A leader's call is read to
 its end though its client leaves, if anybody still wants it or the operator wants calls finished: so a client that gave
 up and asks again finds its picture, on the way or kept.
+
+A call with an `Idempotency-Key` goes the same way, with its key in hand; one that has no place in the cache flies under
+its key alone.
+
+Not here: how an answer comes from the air (aboard.py) or from the cache (giving.py).
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.core import artefact, cachecontrol
-from gateway.core.artefact import Cutter, Form, Plan
+from gateway.core.artefact import Form, Plan
 from gateway.core.cachecontrol import Forward
-from gateway.core.contents import Contents, Reader
-from gateway.core.entry import Entry, kept_headers, original_of
-from gateway.core.errors import Code, Refusal, Refused, UpstreamFailed
-from gateway.core.flight import Duty, Entrance, Landing, Stored, Withheld, landing_of, name_of
-from gateway.core.freshness import Life, Reason, Verdict, judge, keep
-from gateway.core.headers import STREAM_HEADERS, Header, cost, is_event_stream
-from gateway.core.observation import Ending, unanswered
-from gateway.core.record import CacheUse, Outcome
-from gateway.core.units import NanoUSD
+from gateway.core.entry import CacheFilter, Entry
+from gateway.core.errors import Code, Refusal, Refused
+from gateway.core.flight import Duty, Entrance, name_of
+from gateway.core.freshness import Verdict, judge
+from gateway.core.headers import Header
+from gateway.core.idempotency import Next, Once, State, under_way
+from gateway.core.record import CacheUse
+from gateway.flow.aboard import Aboard
 from gateway.flow.account import Accounts
+from gateway.flow.errand import Errand, Found
 from gateway.flow.exchange import Client
-from gateway.flow.fetch import OpenReply
 from gateway.flow.flights import Flights, Lead
 from gateway.flow.forward import Sender
+from gateway.flow.giving import Hit, give, open_hit
 from gateway.flow.orphans import Orphans
-from gateway.flow.passage import Follow, Passage, Stranded
-from gateway.flow.relay import Telling, of_us, relay
+from gateway.flow.passage import Follow
+from gateway.flow.relay import Telling
+from gateway.flow.replays import Held, Replays
 from gateway.flow.story import Story
-from gateway.flow.tape import Head, Tape
-from gateway.flow.tasks import ClientGoneError, WhilePresent, spawn
+from gateway.flow.tasks import WhilePresent
 from gateway.flow.wanted import Terms, Wanted
-from gateway.ports import Cache, CacheBody, Draft, StoreFailed
+from gateway.ports import Cache, StoreFailed
 
 _log = logging.getLogger("imagegate.cache")
 TIDY_S = 60.0
-_OK = 200
+BOARDS_S = 5.0
+"""From taking a key until its call is in the air, at most."""
+LOOK_S = 0.05
+"""Between two looks whether it is."""
+_SUCCESS = range(200, 300)
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """An answer that may be given."""
-
-    entry: Entry
-    body: CacheBody
-    plan: Plan
+class _NobodyLeads(Exception):  # noqa: N818 - it is what happened, not a failure
+    """Nobody who could be followed makes the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +68,56 @@ class Sharing:
     What one worker shares.
 
     Args:
-        cache: what is kept.
+        cache: what is kept; None: nothing is, and only calls with an `Idempotency-Key` come here.
         flights: what is in the air.
+        replays: what keys were used for.
         accounts: who pays.
         orphans: how calls go on whose client has left.
         terms: the operator's.
     """
 
-    cache: Cache
+    cache: Cache | None
     flights: Flights
+    replays: Replays
     accounts: Accounts
     orphans: Orphans
     terms: Terms
+    aboard: Aboard = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is in the air yet."""
+        aboard = Aboard(self.cache, self.flights, self.replays, self.accounts, self.orphans, self.terms)
+        object.__setattr__(self, "aboard", aboard)
 
     async def tidy(self) -> None:
-        """Keep the cache in bounds, until cancelled."""
+        """Keep what is kept in bounds, until cancelled."""
         while True:
-            await self.cache.tidy(self.accounts.clock.now())
+            now = self.accounts.clock.now()
+            if self.cache is not None:
+                await self.cache.tidy(now)
+            await self.replays.answers.tidy(now)
             await asyncio.sleep(TIDY_S)
 
-    def passes(self, wanted: Wanted, story: Story) -> Telling:
+    async def aclose(self) -> None:
+        """Lead nothing more, and free what is held."""
+        await self.flights.aclose()
+        if self.cache is not None:
+            await self.cache.aclose()
+        await self.replays.answers.aclose()
+
+    def takes(self, wanted: Wanted) -> bool:
+        """Whether a call is answered here."""
+        return wanted.key is not None or wanted.once is not None
+
+    def passes(self, wanted: Wanted, story: Story) -> Telling | None:
         """
-        A call that has no key goes past the cache. What its answer says of that.
+        A call that is not answered here goes past the cache. What its answer says of that.
 
         Raises:
             Refused: 504 `not_cached`: that is not what the client wants.
         """
+        if self.cache is None:
+            return None
         if wanted.directives.only_if_cached:
             raise Refused(not_cached())
         story.cache = CacheUse.BYPASS
@@ -100,257 +128,206 @@ class Sharing:
 
         return telling
 
+    def forgets(self, story: Story, response_id: str) -> Telling:
+        """A response is deleted upstream. Once it is, and before the client knows, its answer is kept no more."""
+
+        async def telling(_is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
+            if self.cache is not None and story.head is not None and story.head.status in _SUCCESS:
+                try:
+                    await self.cache.purge(CacheFilter(response_id=response_id))
+                except StoreFailed as failed:
+                    _log.warning("the answer of a deleted response may still be kept: %s", failed)
+            return ()
+
+        return telling
+
     async def answer(self, wanted: Wanted, story: Story, client: Client, sender: Sender) -> None:
         """
-        Answer a call that has a key.
+        Answer a call that has a key, of the cache or of the client.
 
         Raises:
-            Refused: 429, 503 by the accounts; 504 `not_cached`.
+            Refused: 429, 503 by the accounts; 504 `not_cached`; 422, 409 of an `Idempotency-Key`.
             UpstreamFailed: as `relay`.
         """
         try:
-            await self._answer(wanted, story, client, sender.open)
+            await self._answer(Errand(wanted, story, client, sender.open))
         finally:
             if not story.has_set_out:
                 sender.close()
 
-    async def _answer(self, wanted: Wanted, story: Story, client: Client, open_reply: OpenReply) -> None:
-        story.cache = CacheUse.MISS
-        async with WhilePresent(client.gone):
+    async def _answer(self, errand: Errand) -> None:
+        wanted, story = errand.wanted, errand.story
+        story.cache = self._use(wanted)
+        async with WhilePresent(errand.client.gone):
             await self.accounts.admit(story)
+        if wanted.once is None:
+            await self._share(errand, None)
+        elif wanted.shares:
+            await self._share_once(errand, wanted.once)
+        else:
+            await self._make_once(errand, wanted.once)
+
+    def _use(self, wanted: Wanted) -> CacheUse:
+        if self.cache is None:
+            return CacheUse.OFF
+        return CacheUse.BYPASS if wanted.key is None else CacheUse.MISS
+
+    # Calls that the cache knows
+
+    async def _share(self, errand: Errand, held: Held | None, *, may_lead: bool = True) -> None:
+        """
+        Look, join, follow or lead.
+
+        Raises:
+            _NobodyLeads: it would have to lead, and may not.
+        """
+        wanted, story = errand.wanted, errand.story
         while True:
             looked_at = self.accounts.clock.now()
-            hit, why = await self._look(wanted, story, looked_at)
-            if hit is not None:
-                return await self._give(hit, wanted, story, client, looked_at)
+            found = await self._look(wanted, story, looked_at)
+            if found.hit is not None:
+                return await self._give(found.hit, errand)
             if wanted.directives.only_if_cached:
                 raise Refused(not_cached())
-            joined = await self._join(wanted, story, looked_at)
+            joined = await self._join(errand, looked_at)
             if joined is Entrance.LOOK_AGAIN:
                 continue
             if isinstance(joined, Follow):
-                duty = await self._follow(joined, why, story, client)
+                duty = await self.aboard.follow(joined, found, errand)
                 if duty is None:
                     return None
                 story.forget_answer()
                 if duty is Duty.ELECT:
                     continue
             lead = joined if isinstance(joined, Lead) else self.flights.alone()
-            return await self._lead(lead, wanted, why, story, client, open_reply)
+            if not may_lead:
+                lead.abandon()
+                raise _NobodyLeads
+            return await self.aboard.lead(lead, found, errand, held)
 
-    async def _look(self, wanted: Wanted, story: Story, now: float) -> tuple[Hit | None, Forward]:
-        if wanted.key is None or story.match is None:
-            return None, Forward.BYPASS
-        found = await self.cache.find(wanted.key)
+    async def _look(self, wanted: Wanted, story: Story, now: float) -> Found:
+        if wanted.key is None or self.cache is None or story.match is None:
+            return Found(why=Forward.BYPASS)
         why = Forward.MISS
-        fresh = {}
-        for entry in found:
+        fresh: dict[Form, Entry] = {}
+        stale: dict[Form, Entry] = {}
+        for entry in await self.cache.find(wanted.key):
             verdict = judge(
                 entry.life, wanted.directives, now, stale_if_error_s=self.terms.life.stale_if_error_s
             )
             if verdict is Verdict.FRESH:
                 fresh[entry.form] = entry
-            elif verdict is Verdict.UNWANTED:
+            elif verdict is Verdict.STALE:
+                stale[entry.form] = entry
+            if verdict is Verdict.UNWANTED:
                 why = Forward.REQUEST
-            elif why is Forward.MISS:
+            elif verdict is not Verdict.FRESH and why is Forward.MISS:
                 why = Forward.STALE
-        kept = {form: entry.contents for form, entry in fresh.items()}
-        chosen = artefact.choose(kept, wanted.form, story.match.route.name)
-        if chosen is None:
-            return None, why
-        form, plan = chosen
-        body = await self.cache.open(fresh[form])
-        return (None, Forward.MISS) if body is None else (Hit(fresh[form], body, plan), why)
+        route = story.match.route.name
+        chosen = _chosen(fresh, wanted.form, route)
+        hit = None if chosen is None else await open_hit(self.cache, *chosen)
+        if hit is not None:
+            return Found(hit, why)
+        return Found(None, Forward.MISS if chosen else why, _chosen(stale, wanted.form, route))
 
-    async def _give(self, hit: Hit, wanted: Wanted, story: Story, client: Client, now: float) -> None:
-        entry, clock = hit.entry, self.accounts.clock
-        try:
-            story.hit(entry)
-            headers = _head_of(hit, wanted.form, story)
-            headers.append((b"content-length", str(artefact.length(hit.plan)).encode("ascii")))
-            headers.append(cachecontrol.hit(entry.life.left_s(now)))
-            headers.append(cachecontrol.age(entry.life.age_s(now)))
-            headers.extend(cost(NanoUSD(0), 0))
-            headers.extend(of_us(story, None, clock))
-            await self.cache.touch(entry)
-            async with WhilePresent(client.gone):
-                story.answered(clock.ticks())
-                await client.start(entry.status, headers)
-                cutter = Cutter(hit.plan)
-                async for chunk in hit.body.chunks():
-                    for piece in cutter.feed(chunk):
-                        await client.send(piece)
-                        story.passed(piece)
-                    if cutter.done:
-                        break
-                await self.accounts.make_room(story)
-                await client.end()
-                story.outcome = Outcome.COMPLETED
-        finally:
-            hit.body.close()
+    async def _give(self, hit: Hit, errand: Errand) -> None:
+        left_s = hit.entry.life.left_s(self.accounts.clock.now())
+        if self.cache is not None:
+            await self.cache.touch(hit.entry)
+        says = (cachecontrol.hit(left_s),)
+        await give(hit, errand.wanted.form, says, errand.story, errand.client, self.accounts)
 
     async def _join(
-        self, wanted: Wanted, story: Story, looked_at: float
+        self, errand: Errand, looked_at: float
     ) -> Lead | Follow | Literal[Entrance.LOOK_AGAIN, Entrance.ALONE]:
+        wanted = errand.wanted
         if wanted.key is None or not wanted.directives.may_follow:
             return Entrance.ALONE
         name = name_of(wanted.key, wanted.form)
-        return await self.flights.join(
-            name, looked_at=looked_at, has_sent=lambda: story.first_byte_at is not None
-        )
+        return await self.flights.join(name, looked_at=looked_at, has_sent=errand.has_sent)
 
-    async def _follow(
-        self, follow: Follow, why: Forward, story: Story, client: Client
-    ) -> Literal[Duty.ELECT, Duty.ALONE] | None:
-        """None: it has its answer."""
-        story.cache = CacheUse.COLLAPSED
+    # Calls with an Idempotency-Key
 
-        async def telling(_is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
-            return (cachecontrol.forwarded(why, collapsed=True),)
+    async def _share_once(self, errand: Errand, once: Once) -> None:
+        """The cache has a place for it: whoever asks the same, with another key or with none, shares it."""
+        for _ in range(round(BOARDS_S / LOOK_S)):
+            async with WhilePresent(errand.client.gone):
+                held = await self.replays.begin(once, errand.story)
+            match held:
+                case Hit():
+                    return await self._replay(held, errand)
+                case Held():
+                    return await self._share_held(errand, held)
+                case Next.GO:
+                    return await self._share(errand, None)
+                case Next.JOIN:
+                    with suppress(_NobodyLeads):
+                        return await self._share(errand, None, may_lead=False)
+            # Whoever has the key is about to.
+            async with WhilePresent(errand.client.gone):
+                await asyncio.sleep(LOOK_S)
+        raise Refused(under_way())
 
+    async def _share_held(self, errand: Errand, held: Held) -> None:
         try:
-            async with WhilePresent(client.gone):
-                await relay(follow, client, story, self.accounts, telling=telling)
-        except Stranded as stranded:
-            story.cache = CacheUse.MISS
-            return stranded.duty
-        finally:
-            follow.leave()
-        return None
+            await self._share(errand, held)
+        except BaseException:
+            if not held.is_flying:
+                held.give_up()
+            raise
+        if not held.is_flying:
+            # Somebody else's call brought the answer: nothing was paid under this key.
+            await held.conclude(State.NOTED if errand.story.status in _SUCCESS else None)
 
-    async def _lead(
-        self, lead: Lead, wanted: Wanted, why: Forward, story: Story, client: Client, open_reply: OpenReply
-    ) -> None:
+    async def _make_once(self, errand: Errand, once: Once) -> None:
+        """It goes past the cache: it flies under its key."""
+        wanted, story = errand.wanted, errand.story
+        found = Found(why=Forward.BYPASS if wanted.key is None else Forward.REQUEST)
+        while True:
+            joined = await self.flights.join(
+                once.flight(wanted.form),
+                looked_at=self.accounts.clock.now(),
+                has_sent=errand.has_sent,
+            )
+            if isinstance(joined, Follow):
+                duty = await self.aboard.follow(joined, found, errand)
+                if duty is None:
+                    return None
+                story.forget_answer()
+                if duty is Duty.ELECT:
+                    continue
+                raise Refused(under_way())
+            lead = joined if isinstance(joined, Lead) else self.flights.alone()
+            return await self._begin_once(lead, found, errand, once)
+
+    async def _begin_once(self, lead: Lead, found: Found, errand: Errand, once: Once) -> None:
         try:
-            async with WhilePresent(client.gone):
-                await self.accounts.begin(story)
-                draft = await self.cache.draft()
+            async with WhilePresent(errand.client.gone):
+                held = await self.replays.begin(once, errand.story)
         except BaseException:
             lead.abandon()
             raise
-        story.has_set_out = True
-        passage = lead.take_off(open_reply, _Crew(self, lead, wanted, story, draft), draft)
-        spawn(f"flight {story.arrival.id}", self._close(lead, story, draft))
-
-        async def telling(is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
-            landing = await lead.over() if is_whole else None
-            detail = landing.reason.value if isinstance(landing, Withheld) else None
-            return (cachecontrol.forwarded(why, stored=isinstance(landing, Stored), detail=detail),)
-
-        await self._ride(passage, lead, story, client, telling)
-
-    async def _ride(
-        self,
-        passage: Passage,
-        lead: Lead,
-        story: Story,
-        client: Client,
-        telling: Telling,
-    ) -> None:
+        if not isinstance(held, Held):
+            if held is Next.GO:
+                return await self.aboard.lead(lead, found, errand, None)
+            lead.abandon()
+            if isinstance(held, Hit):
+                return await self._replay(held, errand)
+            raise Refused(under_way())
+        if errand.wanted.directives.only_if_cached:
+            lead.abandon()
+            held.give_up()
+            raise Refused(not_cached())
         try:
-            async with WhilePresent(client.gone):
-                await relay(passage, client, story, self.accounts, telling=telling, is_seen=True)
-                await lead.over()
-        except ClientGoneError:
-            story.outcome = Outcome.CLIENT_GONE
-            story.is_orphan = True
-            self.accounts.leave(story)
-        finally:
-            passage.leave()
+            await self.aboard.lead(lead, found, errand, held)
+        except BaseException:
+            if not held.is_flying:
+                held.give_up()
+            raise
 
-    async def _close(self, lead: Lead, story: Story, draft: Draft | None) -> None:
-        try:
-            await lead.over()
-            if story.is_orphan:
-                await self.accounts.conclude(story)
-            await lead.closed()
-        finally:
-            if draft is not None:
-                await draft.drop()
-
-
-@dataclass(slots=True)
-class _Crew:
-    """Looks after a call that is made here, for whoever wants its answer."""
-
-    sharing: Sharing
-    lead: Lead
-    wanted: Wanted
-    story: Story
-    draft: Draft | None
-    reader: Reader | None = None
-    head: Head | None = None
-    size: int = 0
-
-    def came(self, head: Head) -> None:
-        self.head = head
-        self.story.came(head)
-        if head.status == _OK:
-            self.reader = Reader(stream=is_event_stream(head.headers))
-
-    def saw(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        self.story.saw(chunk)
-        if self.reader is not None:
-            self.reader.feed(chunk)
-
-    def stay_s(self) -> float | None:
-        return self.sharing.orphans.stay_s(self.story, self.sharing.flights.unattended)
-
-    async def land(self, tape: Tape) -> Landing:
-        failed = tape.failure if isinstance(tape.failure, UpstreamFailed) else None
-        story, accounts = self.story, self.sharing.accounts
-        if failed is not None:
-            story.failed(failed)
-        elif not tape.is_left:
-            story.ended()
-        clock = accounts.clock
-        story.settled(clock.now(), clock.ticks(), accounts.catalog, accounts.rules)
-        seen = story.observation
-        if seen is None:
-            # It was left before it went up.
-            return landing_of(unanswered(sent=False), Reason.CUT, failed)
-        kept: Life | Reason = Reason.CUT
-        if seen.ending is Ending.CLEAN:
-            kept = await self._kept(tape)
-        return landing_of(seen, kept, failed)
-
-    async def _kept(self, tape: Tape) -> Life | Reason:
-        """The life of the answer, once it is kept; or why it is not."""
-        story, head, key = self.story, self.head, self.wanted.key
-        if story.call is None or story.observation is None or head is None or key is None:
-            return Reason.ROUTE
-        accounts, now = self.sharing.accounts, self.sharing.accounts.clock.now()
-        contents = self._contents(head)
-        life = keep(
-            story.call,
-            story.observation,
-            contents,
-            rules=self.sharing.terms.life,
-            catalog=accounts.catalog,
-            now=now,
-        )
-        if isinstance(life, Reason) or self.draft is None:
-            return life if isinstance(life, Reason) else Reason.STORE
-        entry = Entry(
-            key=key,
-            form=self.wanted.form,
-            status=head.status,
-            headers=kept_headers(head.headers),
-            life=life,
-            contents=contents,
-            original=original_of(story.record(now, accounts.clock.ticks(), accounts.catalog, accounts.rules)),
-        )
-        with suppress(StoreFailed):
-            if await tape.filed() and await self.lead.leads() and await self.draft.commit(entry):
-                return life
-        return Reason.STORE
-
-    def _contents(self, head: Head) -> Contents:
-        route = "" if self.story.match is None else self.story.match.route.name
-        if self.reader is None or not route.startswith("images."):
-            return Contents(self.size, is_event_stream(head.headers))
-        return self.reader.close()
+    async def _replay(self, hit: Hit, errand: Errand) -> None:
+        says = self.replays.says(hit)
+        await give(hit, errand.wanted.form, says, errand.story, errand.client, self.accounts)
 
 
 def not_cached() -> Refusal:
@@ -361,15 +338,6 @@ def not_cached() -> Refusal:
     return Refusal(Code.NOT_CACHED, message)
 
 
-def _head_of(hit: Hit, wanted: Form, story: Story) -> list[Header]:
-    """The head of an answer from the cache, as far as the cache knows it."""
-    entry = hit.entry
-    headers = [
-        (name, value) for name, value in entry.headers if wanted == entry.form or name != b"content-type"
-    ]
-    if wanted != entry.form:
-        headers.append((b"content-type", artefact.content_type(wanted)))
-    if is_event_stream(headers):
-        headers.extend(STREAM_HEADERS)
-    headers.append((b"x-request-id", story.arrival.id.encode("ascii")))
-    return headers
+def _chosen(kept: dict[Form, Entry], wanted: Form, route: str) -> tuple[Entry, Plan] | None:
+    chosen = artefact.choose({form: entry.contents for form, entry in kept.items()}, wanted, route)
+    return None if chosen is None else (kept[chosen[0]], chosen[1])

@@ -87,7 +87,7 @@ class Story:
 
     def answered(self, at: float) -> None:
         """The upstream's head goes to the client."""
-        self.status = self.given if self.head is None else self.head.status
+        self.status = self.given if self.original is not None or self.head is None else self.head.status
         self.first_byte_at = at
 
     def hit(self, entry: Entry) -> None:
@@ -164,7 +164,9 @@ class Story:
         record = self.so_far(now, ticks, catalog)
         settled = self.settled(now, ticks, catalog, rules)
         if self.original is not None:
-            return given_again(record, self.original, stream=self.call is not None and self.call.stream)
+            # Where it was given in place of an error, what failed may have cost something all the same.
+            tried = record if settled is None else replace(settled.into(record), outcome=record.outcome)
+            return given_again(tried, self.original, stream=self.call is not None and self.call.stream)
         if settled is None:
             return shared(record) if self.cache is CacheUse.COLLAPSED else record
         record = replace(

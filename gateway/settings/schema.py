@@ -242,7 +242,6 @@ UNBUILT: Final[dict[str, str]] = {
     "store.durability": "Redis",
     "store.url": "Redis",
     "cache.url": "Redis",
-    "cache.stale_if_error_s": "answers in place of an error",
     "auth.pepper": "keys in the store",
     "key.inject_safety_identifier": "safety identifiers",
     "tenancy": "ownership",

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from gateway.cli.demo import demo
-from gateway.cli.guide import images, ledger, responses
+from gateway.cli.guide import again, images, ledger, responses
 from gateway.cli.guide.images import generate, plain
 from gateway.cli.guide.step import Answer, Desk, NotPossibleError, Step, Want
 from gateway.cli.guide.table import WIDTH, Row
@@ -75,6 +75,7 @@ def test_a_call_that_fails_marks_its_row_and_the_rest_goes_on(
     )
     monkeypatch.setattr(images, "STEPS", made)
     monkeypatch.setattr(responses, "steps", lambda _: ())
+    monkeypatch.setattr(again, "STEPS", ())
 
     result = run("--out", str(tmp_path), "--speed", "0")
 
@@ -116,6 +117,7 @@ def test_a_ledger_that_differs_from_the_invoice_or_is_not_there_fails_the_demo(
     made = (Step("right", "gpt-image-2", generate, Want("1024x1024", "medium", "gpt-image-2")),)
     monkeypatch.setattr(images, "STEPS", made)
     monkeypatch.setattr(responses, "steps", lambda _: ())
+    monkeypatch.setattr(again, "STEPS", ())
     monkeypatch.setattr(ledger, "priced", priced)
 
     result = run("--out", str(tmp_path), "--speed", "0")
@@ -138,17 +140,19 @@ def test_the_whole_guide_works_through_the_official_sdk(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stderr == ""
     rows = [line.split() for line in ended.stdout.splitlines() if line.startswith(" ✓  ")]
-    assert [row[1] for row in rows] == [f"{number:02}" for number in range(1, 20)]
+    assert [row[1] for row in rows] == [f"{number:02}" for number in range(1, 22)]
     said = {row[1]: " ".join(row[2:-2]) for row in rows}
-    assert said["05"] == "n = 2 gpt-image-2 2 – 316 0.00960"
-    assert said["09"] == "variation dall-e-2 1 – per image 0.01800"
-    assert said["11"] == "generate, streamed gpt-image-1 1 2 472 0.01900"
-    assert said["16"] == "Responses, streamed gpt-5 1 2 1 768 0.07299"
+    assert said["05"] == "n = 2 gpt-image-2 2 – 316 – 0.00960"
+    assert said["09"] == "variation dall-e-2 1 – per image – 0.01800"
+    assert said["11"] == "generate, streamed gpt-image-1 1 2 472 – 0.01900"
+    assert said["16"] == "Responses, streamed gpt-5 1 2 1 768 – 0.07299"
+    assert said["20"] == "generate, asked again gpt-image-2 1 – 1 756 hit 0.00000"
+    assert said["21"] == "streamed, asked again gpt-image-1 1 2 472 hit 0.00000"
     assert (
         "✓ Table and sandbox's invoice: 20 images, 17 828 output image tokens, $0.84283675: equal."
         in ended.stdout
     )
-    assert max(map(len, ended.stdout.partition("  call  ")[2].partition("✓ Table")[0].splitlines())) <= WIDTH
+    assert max(map(len, ended.stdout.partition("tokens  ")[2].partition("✓ Table")[0].splitlines())) <= WIDTH
 
     files = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert files[0] == "01-generate-gpt-image-2.png"
@@ -156,7 +160,8 @@ def test_the_whole_guide_works_through_the_official_sdk(tmp_path: Path) -> None:
         "05-n-2-gpt-image-2-2.png",
         "11-generate-streamed-gpt-image-1-partial-1.png",
         "19-responses-input-by-file-id-gpt-5.png",
+        "20-generate-asked-again-gpt-image-2.png",
     } <= {*files}
-    assert len(files) == 20 + 7 + len(["mask.png"])
+    assert len(files) == 22 + 9 + len(["mask.png"])
     with Image.open(tmp_path / "pictures" / "04-webp-compressed-gpt-image-2.webp") as picture:
         assert (picture.format, picture.size) == ("WEBP", (1024, 1024))

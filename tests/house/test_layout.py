@@ -12,6 +12,11 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("core", "flow", "adapters", "web")
 TESTED_ELSEWHERE = {
     "flow/sharing.py": "tests/system/test_sharing.py",
+    "flow/aboard.py": "tests/system/test_sharing.py",
+    "flow/crew.py": "tests/system/test_sharing.py",
+    "flow/errand.py": "values, without behaviour",
+    "flow/giving.py": "tests/system/test_stale.py",
+    "flow/replays.py": "tests/system/test_idempotency.py",
     "flow/exchange.py": "values and a protocol, without behaviour",
     "flow/orphans.py": "tests/flow/test_pipeline.py",
     "flow/endings.py": "tests/flow/test_pipeline.py",

@@ -18,7 +18,8 @@ SETTINGS = """\
 port = 0
 
 [cache]
-enabled = false
+enabled = {cached}
+{cache}
 
 [upstream]
 base_url = "{base_url}"
@@ -113,6 +114,7 @@ def gateway_process(
     rest: str = "",
     arguments: tuple[str, ...] = (),
     cached: bool = False,
+    cache: str = "",
 ) -> Iterator[Running]:
     """
     `imagegate serve` in front of `base_url`, with the key `sk-test`.
@@ -121,12 +123,19 @@ def gateway_process(
         upstream: further lines of the [upstream] section.
         rest: further lines of the key, and of the file.
         cached: whether answers are kept and calls shared. Most tests ask the same thing again and again.
+        cache: further lines of the [cache] section.
     """
     config = folder / "gateway.toml"
-    settings = SETTINGS.replace("enabled = false", "enabled = true") if cached else SETTINGS
-    config.write_text(
-        settings.format(base_url=base_url, api_key=api_key, key=key, upstream=upstream, rest=rest)
+    settings = SETTINGS.format(
+        base_url=base_url,
+        api_key=api_key,
+        key=key,
+        upstream=upstream,
+        rest=rest,
+        cached="true" if cached else "false",
+        cache=cache,
     )
+    config.write_text(settings)
     with running("serve", "--config", str(config), "--port", "0", *arguments, folder=folder) as process:
         yield process
 

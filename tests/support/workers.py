@@ -36,6 +36,20 @@ def sockets_of(pid: int) -> int:
     return found
 
 
+def has_connection_to(pid: int, port: int) -> bool:
+    """Whether a process has an established TCP connection to this port of 127.0.0.1 (proc_net(5), proc_pid_fd(5))."""
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        _, _, remote, state, *rest = line.split()
+        if state == "01" and int(remote.partition(":")[2], 16) == port:
+            inodes.add(f"socket:[{rest[5]}]")
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            if descriptor.readlink().name in inodes:
+                return True
+    return False
+
+
 def kill_all(gateway: Running) -> None:
     """`kill -9` of a gateway with all its workers, so that none is left to serve on its own."""
     gateway.process.send_signal(signal.SIGSTOP)  # so that it starts no other one meanwhile

@@ -6,47 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
-from gateway.core.ledger import LedgerFilter
-from gateway.core.record import CacheUse, Outcome, Record
-from tests.support.books import Books, eventually
-from tests.support.process import KEY, Running, gateway_process, sandbox_process
+from gateway.core.record import CacheUse, Outcome
+from tests.support.process import gateway_process, sandbox_process
+from tests.support.raw import raw_client, request_bytes
+from tests.support.sharing import ASK, Pair, status
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
-ASK: dict[str, Any] = {"model": "gpt-image-2", "prompt": "a cat", "size": "1024x1024", "quality": "low"}
-
-
-class Pair:
-    """A gateway that keeps answers, in front of a sandbox."""
-
-    def __init__(self, folder: Path, sandbox: Running, gateway: Running) -> None:
-        self.sandbox = sandbox
-        self.gateway = gateway
-        self.books = Books(folder, sandbox.url)
-
-    def sdk(self, timeout: float = 60, retries: int = 0) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(
-            base_url=f"{self.gateway.url}/v1", api_key=KEY, timeout=timeout, max_retries=retries
-        )
-
-    def billed(self) -> tuple[int, int]:
-        """Requests and nano-dollars that the upstream bills."""
-        invoice = httpx2.get(f"{self.sandbox.url}/_sandbox/invoice").json()
-        return invoice["requests"], invoice["nano_dollars"]
-
-    async def records(self) -> list[Record]:
-        """Oldest first."""
-        return [one async for one in self.books.ledger.export(LedgerFilter())][::-1]
-
-    async def written(self, count: int) -> list[Record]:
-        async def there() -> bool:
-            return len(await self.records()) >= count
-
-        await eventually(there)
-        return await self.records()
+CALLERS = 100
 
 
 @pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
@@ -57,10 +26,6 @@ def pair(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pair]:
         gateway_process(f"{sandbox.url}/v1", tmp_path, rest=rest, cached=True) as gateway,
     ):
         yield Pair(tmp_path, sandbox, gateway)
-
-
-def status(answer: Any) -> str:
-    return str(answer.headers["cache-status"])
 
 
 async def test_a_time_out_and_its_retries_pay_once_and_find_the_picture(pair: Pair) -> None:
@@ -102,16 +67,12 @@ async def test_the_same_asked_again_comes_at_once_and_costs_nothing(pair: Pair) 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_identical_calls_at_once_are_one_call_upstream(pair: Pair, *, stream: bool) -> None:
     body = ASK | ({"stream": True, "partial_images": 2} if stream else {})
-    headers = {"Authorization": f"Bearer {KEY}", "X-Sandbox": "delay_ms=1500"}
-    limits = httpx2.Limits(max_connections=None)
-    async with httpx2.AsyncClient(timeout=60, limits=limits) as client:
-        url = f"{pair.gateway.url}/v1/images/generations"
-        answers = await asyncio.gather(*(client.post(url, json=body, headers=headers) for _ in range(40)))
+    answers = await pair.all_ask(CALLERS, body, steering="delay_ms=2000")
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     requests, bill = pair.billed()
     assert requests == 1
-    records = await pair.written(40)
+    records = await pair.written(CALLERS)
     assert sum(one.cost_nusd for one in records) == bill
     assert {one.saved_nusd for one in records if one.cache is not CacheUse.MISS} == {bill}
 
@@ -162,8 +123,7 @@ async def test_an_error_is_not_kept(pair: Pair) -> None:
         for _ in range(2):
             with pytest.raises(openai.InternalServerError):
                 await client.images.generate(**ASK, extra_headers={"X-Sandbox": "fail=status=500"})
-    visits = httpx2.get(f"{pair.sandbox.url}/_sandbox/requests").json()
-    assert len(visits if isinstance(visits, list) else visits["data"]) == 2
+    assert pair.visits() == 2
 
 
 @pytest.fixture
@@ -188,3 +148,36 @@ async def test_a_hit_takes_a_request_and_nothing_of_a_budget(tight: Pair) -> Non
         with pytest.raises(openai.RateLimitError, match="4 requests per day"):
             await client.images.generate(**ASK)
     assert await tight.books.ledger.verify() == ()
+
+
+async def test_a_response_that_is_deleted_is_kept_no_more(pair: Pair) -> None:
+    ask: dict[str, Any] = {"model": "gpt-5", "input": "draw a cat", "tools": [{"type": "image_generation"}]}
+    async with pair.sdk() as client:
+        make = client.responses.with_raw_response.create
+        first = await make(**ask)
+        assert status(await make(**ask)).startswith("imagegate; hit")
+        await client.responses.delete(first.parse().id)
+        again = await make(**ask)
+    assert status(again) == "imagegate; fwd=miss; stored"
+    assert again.parse().id != first.parse().id
+
+
+async def test_a_client_that_stalls_or_leaves_holds_up_no_other(pair: Pair) -> None:
+    """The one that leads stops reading, and then cuts its connection, while the others are being given the same."""
+    body = ASK | {"stream": True, "partial_images": 3, "quality": "high"}
+    sent = json.dumps(body).encode()
+    head = request_bytes("POST", "/v1/images/generations", sent, headers=("X-Sandbox: delay_ms=1500",))
+    async with raw_client(pair.gateway.port) as leader, raw_client(pair.gateway.port) as stalled:
+        await leader.write(head)
+        await leader.read_until(b"\r\n\r\n")
+        leader.pause()
+        await stalled.write(head)
+        stalled.pause()
+        following = asyncio.create_task(pair.all_ask(10, body, steering="delay_ms=1500"))
+        await asyncio.sleep(0.5)
+        leader.reset()
+        answers = await following
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert b"image_generation.completed" in answers[0].content
+    assert pair.billed()[0] == 1

@@ -33,7 +33,7 @@ class Office:
 
 def priced(rows: Sequence[Row], office: Office, *, tries: int = _TRIES) -> list[Row]:
     """
-    The rows with what they cost.
+    The rows with what they cost, and what the cache had to do with them.
 
     Args:
         rows: each with the ids of its answers that can have cost something.
@@ -46,33 +46,47 @@ def priced(rows: Sequence[Row], office: Office, *, tries: int = _TRIES) -> list[
     Raises:
         httpx2.HTTPError: the ledger cannot be read.
     """
-    costs = _costs(office, {id_ for row in rows for id_ in row.ids}, tries)
-    return [_priced(row, costs) for row in rows]
+    known = _entries(office, {id_ for row in rows for id_ in row.ids}, tries)
+    return [_priced(row, known) for row in rows]
 
 
-def _priced(row: Row, costs: dict[str, NanoUSD]) -> Row:
-    lost = [id_ for id_ in row.ids if id_ not in costs]
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What the table has of a record."""
+
+    cost: NanoUSD
+    cache: str
+
+
+def _priced(row: Row, known: dict[str, _Entry]) -> Row:
+    lost = [id_ for id_ in row.ids if id_ not in known]
     if lost:
         return replace(row, faults=(*row.faults, f"the gateway's ledger has no record of {', '.join(lost)}"))
-    return replace(row, cost=NanoUSD(sum(costs[id_] for id_ in row.ids)))
+    entries = [known[id_] for id_ in row.ids]
+    uses = {one.cache for one in entries}
+    cost = NanoUSD(sum(one.cost for one in entries))
+    return replace(row, cost=cost, cache=uses.pop() if len(uses) == 1 else None)
 
 
-def _costs(office: Office, ids: Collection[str], tries: int) -> dict[str, NanoUSD]:
-    costs: dict[str, NanoUSD] = {}
+def _entries(office: Office, ids: Collection[str], tries: int) -> dict[str, _Entry]:
+    known: dict[str, _Entry] = {}
     for turn in range(tries):
         if turn:
             time.sleep(_PAUSE_S)
-        costs = _recorded(office)
-        if costs.keys() >= set(ids):
+        known = _recorded(office)
+        if known.keys() >= set(ids):
             break
-    return costs
+    return known
 
 
-def _recorded(office: Office) -> dict[str, NanoUSD]:
+def _recorded(office: Office) -> dict[str, _Entry]:
     answer = httpx2.get(
         f"{office.url}/admin/ledger",
         params={"limit": _MOST},
         headers={"authorization": f"Bearer {office.token}"},
         trust_env=False,
     ).raise_for_status()
-    return {record["id"]: NanoUSD(record["cost_nusd"]) for record in answer.json()["data"]}
+    return {
+        record["id"]: _Entry(NanoUSD(record["cost_nusd"]), record["cache"])
+        for record in answer.json()["data"]
+    }

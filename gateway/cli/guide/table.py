@@ -11,9 +11,11 @@ from rich.text import Text
 from gateway.core.units import NanoUSD
 
 # Wide enough for the table and for a file's name and time, narrow enough for half a screen.
-WIDTH: Final = 100
+WIDTH: Final = 104
+HIT: Final = "hit"
 _NANOS_SHOWN: Final = 10_000
 _SHOWN_PER_USD: Final = 100_000
+_SOON_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Row:
         seconds: from the call to its last byte.
         ids: of its answers that can have cost something, as the ledger names them.
         cost: as the gateway's ledger has it; None: not known.
+        cache: what the cache had to do with it, in the ledger's word; None: not known.
         faults: what was wrong with it, one sentence each; nothing if it worked.
     """
 
@@ -38,6 +41,12 @@ class Row:
     faults: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     cost: NanoUSD | None = None
+    cache: str | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it was given what an earlier call had brought: nothing was made for it."""
+        return self.cache == HIT
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -52,8 +61,9 @@ def table(rows: Sequence[Row]) -> Table:
     found.add_column("model")
     for title, total in (
         ("images", str(sum(row.images for row in rows))),
-        ("partials", str(sum(row.partials for row in rows))),
-        ("output image\ntokens", grouped(total_tokens(rows))),
+        ("partial\nimages", str(sum(row.partials for row in rows))),
+        ("output\nimage\ntokens", grouped(total_tokens(rows))),
+        ("cache", _hits(rows)),
         ("cost $", _dollars(total_cost(rows))),
         ("time", _time(sum(row.seconds for row in rows))),
     ):
@@ -67,6 +77,7 @@ def table(rows: Sequence[Row]) -> Table:
             str(row.images),
             str(row.partials) if row.partials else Text("–", "dim"),
             _tokens(row),
+            Text(HIT, "green") if row.is_given else Text("–", "dim"),
             Text("–", "dim") if row.cost is None else _dollars(row.cost),
             _time(row.seconds),
         )
@@ -74,7 +85,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def total_tokens(rows: Sequence[Row]) -> int:
-    """Output image tokens of all calls."""
+    """Output image tokens of all calls, also of those that were given again."""
     return sum(row.tokens or 0 for row in rows)
 
 
@@ -94,6 +105,11 @@ def _tokens(row: Row) -> str | Text:
     return Text("–" if row.faults else "per image", "dim")
 
 
+def _hits(rows: Sequence[Row]) -> str:
+    found = sum(row.is_given for row in rows)
+    return f"{found} hits" if found != 1 else "1 hit"
+
+
 def _dollars(cost: NanoUSD) -> str:
     """To a thousandth of a cent, a half upwards: enough for people. What has to be equal is compared in nano-dollars."""
     thousandths = (cost + _NANOS_SHOWN // 2) // _NANOS_SHOWN
@@ -101,4 +117,4 @@ def _dollars(cost: NanoUSD) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s"
+    return f"{seconds:.1f} s" if seconds >= _SOON_S else f"{seconds * 1000:.0f} ms"

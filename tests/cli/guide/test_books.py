@@ -30,6 +30,11 @@ def test_a_picture_a_token_or_a_nano_dollar_too_many_is_not_equal() -> None:
         assert sentence.endswith("NOT EQUAL.")
 
 
+def test_what_was_given_again_is_not_on_the_invoice() -> None:
+    again = replace(ROWS[0], cost=NanoUSD(0), cache="hit")
+    assert books.compared([*ROWS, again], Invoice(2, 472, COST))[0]
+
+
 def test_a_call_whose_cost_is_not_known_is_not_equal() -> None:
     unknown = [replace(row, cost=None) for row in ROWS]
 

@@ -11,7 +11,7 @@ from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.cli.guide.ledger import Office, priced
 from gateway.cli.guide.table import Row
-from gateway.core.record import Record
+from gateway.core.record import CacheUse, Record
 from gateway.core.units import NanoUSD
 from gateway.web.admin.ledger import routes
 from tests.support.ledger import NOON, record
@@ -56,6 +56,14 @@ def test_a_row_costs_what_its_answers_cost(tmp_path: Path) -> None:
 
     assert [each.cost for each in found] == [110, 1000, 0]
     assert not any(each.faults for each in found)
+
+
+def test_a_row_says_what_the_cache_had_to_do_with_its_answers(tmp_path: Path) -> None:
+    records = [record(1), record(2, cache=CacheUse.HIT), record(3, cache=CacheUse.HIT)]
+    with office(tmp_path, records) as asked:
+        found = priced([row(1), row(2), row(2, 3), row(1, 2), row()], asked, tries=1)
+
+    assert [each.cache for each in found] == ["miss", "hit", "hit", None, None]
 
 
 def test_a_record_that_comes_a_moment_later_is_waited_for(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def test_a_call_has_its_row() -> None:
         "–",
         "1",
         "756",
+        "–",
         "0.05278",
         "1.4",
         "s",
@@ -45,23 +46,51 @@ def test_a_cost_is_shown_to_a_thousandth_of_a_cent() -> None:
 
 
 def test_a_model_billed_by_picture_has_no_tokens() -> None:
-    assert row_of("variation")[5:-3] == ["–", "per", "image"]
+    assert row_of("variation")[5:-3] == ["–", "per", "image", "–"]
 
 
 def test_a_failed_call_is_marked_and_names_no_tokens_and_no_cost() -> None:
     row = row_of("edit, [mask]")
 
     assert row[0] == "✗"
-    assert row[-4:-2] == ["–", "–"]
+    assert row[-5:-2] == ["–", "–", "–"]
 
 
 def test_the_last_line_has_the_totals() -> None:
-    assert row_of("worked") == ["3", "of", "4", "worked", "3", "2", "2", "740", "12.07078", "2.2", "s"]
+    assert row_of("worked") == [
+        "3",
+        "of",
+        "4",
+        "worked",
+        "3",
+        "2",
+        "2",
+        "740",
+        "0",
+        "hits",
+        "12.07078",
+        "2.2",
+        "s",
+    ]
     assert total_tokens(ROWS) == 2740
     assert total_cost(ROWS) == 12_070_779_999
 
 
-def test_it_fits_a_terminal_of_100_columns() -> None:
+def test_what_the_cache_gave_is_marked_and_its_time_told_in_milliseconds() -> None:
+    given = Row("again", "gpt-image-2", 1, 0, 1756, 0.008, cost=NanoUSD(0), cache="hit")
+    made = Row("made", "gpt-image-2", 1, 0, 1756, 1.0, cost=NanoUSD(1), cache="miss")
+    out = io.StringIO()
+    Console(file=out, width=WIDTH).print(table([given, made]))
+    text = out.getvalue()
+    again, first = (
+        next(line for line in text.splitlines() if word in line).split() for word in ("again", "made")
+    )
+    assert again[-4:] == ["hit", "0.00000", "8", "ms"]
+    assert first[-4] == "–"
+    assert "1 hit " in text
+
+
+def test_it_fits_a_terminal() -> None:
     assert max(map(len, lines(width=300))) <= WIDTH
 
 
