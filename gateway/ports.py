@@ -184,6 +184,10 @@ class StoreFailed(Exception):  # noqa: N818 - as UpstreamFailed: it is what happ
         self.unknown = unknown
 
 
+class UnfitError(Exception):
+    """The store cannot be used as it is; the message says why and what to do."""
+
+
 class Calendar(Protocol):
     """Days as people count them, in the time zone of the organisation."""
 

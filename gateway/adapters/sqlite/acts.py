@@ -13,7 +13,7 @@ import apsw
 import orjson
 
 from gateway.adapters.sqlite import marks, quota, rows
-from gateway.adapters.sqlite.workers import Worker, is_dead
+from gateway.adapters.workers import Worker, is_dead
 from gateway.core.call import Call
 from gateway.core.ledger import (
     FIELDS,

@@ -18,12 +18,12 @@ from gateway.adapters.sqlite import cache_acts as acts
 from gateway.adapters.sqlite.blobs import PIECE_BYTES, PREFIXES, Blobs, DamagedError, Handle
 from gateway.adapters.sqlite.cache_draft import FileDraft
 from gateway.adapters.sqlite.cache_file import CacheFile
-from gateway.adapters.sqlite.connection import UnfitError, guard
+from gateway.adapters.sqlite.connection import guard
 from gateway.adapters.sqlite.writer import Writer
 from gateway.core.cachekey import CacheKey
 from gateway.core.entry import CacheFilter, CacheStats, Entry
 from gateway.core.ledger import micros
-from gateway.ports import StoreFailed
+from gateway.ports import StoreFailed, UnfitError
 
 T = TypeVar("T")
 HELD_BYTES: Final = 4 << 20

@@ -23,8 +23,8 @@ import apsw
 
 from gateway.adapters.sqlite.connection import reading, writing
 from gateway.adapters.sqlite.flight_files import SUFFIX, FollowFile, LeadFile, remove_left
-from gateway.adapters.sqlite.workers import Worker, is_gone, this_worker
 from gateway.adapters.sqlite.writer import Writer
+from gateway.adapters.workers import Worker, is_gone, this_worker
 from gateway.core.flight import Aloft, Entrance, Flight, Landed, Landing, Lost, Stored, enter, marker_s
 from gateway.core.headers import Header
 from gateway.core.ledger import micros
