@@ -176,8 +176,7 @@ class RedisCache:
             await self._evict()
             await self._forget(())
             await self._reconcile()
-            if (await self._index.totals()).born != self._taken_in:
-                await self._take_in()
+            await self._take_in()
         except StoreFailed as failed:
             self._complain("cannot be tidied", failed)
 
@@ -286,11 +285,13 @@ class RedisCache:
             await self._forget(lost)
 
     async def _take_in(self) -> None:
-        """See that the index knows all records: the server may have taken it."""
-        born = (await self._index.totals()).born
-        async for key, forms in self._records.everywhere():
-            known = await self._index.known([name_of(key, form) for form in forms])
-            for form in forms:
+        """See that the index knows all records, if it is another one than before: the server may have taken it."""
+        born = await self._index.born()
+        if born == self._taken_in:
+            return
+        async for some in self._records.everywhere():
+            known = await self._index.known([name_of(key, form) for key, form in some])
+            for key, form in some:
                 if name_of(key, form) not in known:
                     await self._take_in_one(key, form)
         self._taken_in = born

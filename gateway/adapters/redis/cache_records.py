@@ -4,6 +4,7 @@ Where entries lie: all forms of a cache key together, so that one read finds the
 That an entry lies here is what makes it found: it is written last, and removed first.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,8 @@ from gateway.core.entry import Entry, packed, unpacked
 _SCRIPT: Final = script("cache_record")
 _SCANNED: Final = 1000
 """Keys of the server looked at in one act."""
+_AT_ONCE: Final = 200
+"""Records looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +83,21 @@ class Records:
             _SCRIPT, (self._at(key),), "unset", form, number, within_s=LARGE_S, insists=True
         )
 
-    async def everywhere(self) -> AsyncIterator[tuple[CacheKey, tuple[str, ...]]]:
-        """All keys that have entries from the beginning to the end, and their forms; some may come twice."""
+    async def everywhere(self) -> AsyncIterator[list[tuple[CacheKey, str]]]:
+        """All keys and forms that have an entry from the beginning to the end, many at once; some may come twice."""
+        keys = []
         async for name in self._store.scan(f"{self._prefix}{{v*}}", _SCANNED):
-            key = CacheKey(name.decode().removeprefix(self._prefix)[1:-1])
-            forms = await self._store.ask("HKEYS", self._at(key), insists=True)
-            yield key, tuple(form.decode() for form in forms)
+            keys.append(CacheKey(name.decode().removeprefix(self._prefix)[1:-1]))
+            if len(keys) == _AT_ONCE:
+                yield await self._forms(keys)
+                keys = []
+        yield await self._forms(keys)
+
+    async def _forms(self, keys: list[CacheKey]) -> list[tuple[CacheKey, str]]:
+        found = await asyncio.gather(
+            *(self._store.ask("HKEYS", self._at(key), within_s=LARGE_S, insists=True) for key in keys)
+        )
+        return [(key, form.decode()) for key, forms in zip(keys, found, strict=True) for form in forms]
 
     def _at(self, key: CacheKey) -> str:
         return f"{self._prefix}{{{key}}}"

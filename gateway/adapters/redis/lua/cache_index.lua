@@ -180,6 +180,10 @@ elseif ACT == 'oldest' then
   return oldest()
 elseif ACT == 'expired' then
   return expired()
+elseif ACT == 'born' then
+  see_that_it_is_whole(server_us())
+  lasts(TOTAL, 3600000)  -- of an empty one; entries make it last as long as they do
+  return redis.call('HGET', TOTAL, 'born')
 elseif ACT == 'time' then
   return whole(server_us())
 end
