@@ -31,6 +31,7 @@ class RedisLead:
         worker: this process; what it follows by itself does not count.
         hit_for_miss_s: see `core.flight.enter`.
         over: told the token when its lease is to be renewed no more.
+        doubt: told token and name, if the server may take it to be led on.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class RedisLead:
         hit_for_miss_s: float,
         *,
         over: Callable[[str], None],
+        doubt: Callable[[str, str], None],
     ) -> None:
         self._tower = tower
         self._name = name
@@ -49,6 +51,7 @@ class RedisLead:
         self._worker = worker
         self._hit_for_miss_s = hit_for_miss_s
         self._over = over
+        self._doubt = doubt
         self._number = 0
         """Of what was told last."""
         self._size = 0
@@ -96,8 +99,10 @@ class RedisLead:
         """Lead no more."""
         if not self._is_over:
             self._end()
-            with suppress(StoreFailed):  # Its lease ends.
+            try:
                 await self._tower.release(self._name, self._token)
+            except StoreFailed:
+                self._doubt(self._token, self._name)
 
     async def renew(self) -> None:
         """This process lives. Never raises."""

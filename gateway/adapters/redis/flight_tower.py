@@ -22,6 +22,8 @@ from gateway.ports import LEASE_S
 LEASE_US: Final = micros(LEASE_S)
 BLOCK_S: Final = 1.0
 """A follower waits for so long in the server; then it looks whether its leader lives."""
+ANSWER_S: Final = 1.0
+"""And what the answer may take beyond that."""
 TAILS: Final = 64
 """Followers that wait in the server at the same time, each on a connection. Others look every `POLL_S`."""
 POLL_S: Final = 0.05
@@ -188,7 +190,7 @@ class Tower:
             found = await self._store.ask("XREAD", "COUNT", READ_AT_ONCE, *what, within_s=LARGE_S)
         else:
             with told(self._store.address):
-                async with asyncio.timeout(BLOCK_S + LARGE_S), self._waiting:
+                async with asyncio.timeout(BLOCK_S + ANSWER_S), self._waiting:
                     found = await self._wait(stream, *what)
         return tuple(_told(number, fields) for _, entries in found or () for number, fields in entries)
 

@@ -61,6 +61,8 @@ class RedisFlights:
         self._numbers = count()
         self._led: dict[str, RedisLead] = {}
         self._followed: set[RedisFollow] = set()
+        self._doubtful: dict[str, str] = {}
+        """Token -> name, of flights that may be led here though nobody here leads them: the server did not say."""
 
     async def board(
         self, name: str, *, looked_at: float, hit_for_miss_s: float
@@ -76,9 +78,9 @@ class RedisFlights:
         return boarding.joined()
 
     async def beat(self) -> None:
-        """Renew the leases of all that is led and followed here. What is over ends by itself."""
+        """Renew the leases of all that is led and followed here. What is over goes by itself."""
         flights: tuple[RedisLead | RedisFollow, ...] = (*self._led.values(), *self._followed)
-        await asyncio.gather(*(one.renew() for one in flights))
+        await asyncio.gather(*(one.renew() for one in flights), self._clear_up())
 
     async def aclose(self) -> None:
         """Release what is led."""
@@ -91,8 +93,7 @@ class RedisFlights:
         except StoreFailed as failed:
             boarding.failed = failed
             if failed.unknown:
-                with suppress(StoreFailed):  # It may lead all the same; if so, until its lease is over.
-                    await self._tower.release(boarding.name, boarding.token)
+                self._doubtful[boarding.token] = boarding.name
 
     async def _try(self, boarding: "_Boarding", ago_s: float) -> None:
         name, token = boarding.name, boarding.token
@@ -101,7 +102,13 @@ class RedisFlights:
             row = await self._tower.lead(name, token, self._worker, seen)
             if row.token == token:
                 boarding.lead = RedisLead(
-                    self._tower, name, token, self._worker, boarding.hit_for_miss_s, over=self._is_over
+                    self._tower,
+                    name,
+                    token,
+                    self._worker,
+                    boarding.hit_for_miss_s,
+                    over=self._is_over,
+                    doubt=self._doubtful.__setitem__,
                 )
                 self._led[token] = boarding.lead
                 return
@@ -130,6 +137,13 @@ class RedisFlights:
 
     def _is_over(self, token: str) -> None:
         self._led.pop(token, None)
+
+    async def _clear_up(self) -> None:
+        """Others would wait for them until their lease is over."""
+        with suppress(StoreFailed):
+            for token, name in tuple(self._doubtful.items()):
+                await self._tower.release(name, token)
+                self._doubtful.pop(token, None)
 
     async def _disembark(self, boarding: "_Boarding", coming: asyncio.Task[object]) -> None:
         await asyncio.wait([coming])
