@@ -12,8 +12,8 @@ import click
 
 from gateway import __version__, app
 from gateway.adapters import log
-from gateway.adapters.sqlite.connection import UnfitError
 from gateway.cli import configuration, server
+from gateway.ports import UnfitError
 from gateway.settings import ConfigError, Settings, config_path, report_faults, without_keys
 
 _log = logging.getLogger("imagegate.serve")

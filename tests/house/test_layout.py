@@ -26,8 +26,14 @@ TESTED_ELSEWHERE = {
     "web/listeners.py": "tests/system/test_streams.py",
     "web/ops.py": "tests/system/test_streams.py",
 }
-PARTS_OF_ADAPTERS = {"connection": "transport", "dial": "transport", "pool": "transport", "wire": "transport"}
-"""Module -> the adapter whose part it is."""
+PARTS_OF_ADAPTERS = {
+    "connection": "transport",
+    "dial": "transport",
+    "pool": "transport",
+    "wire": "transport",
+    "workers": "sqlite, redis",
+}
+"""Module -> the adapters whose part it is."""
 HOSTS = re.compile("|".join(["pythonho" + "sted", "registry\\.np" + "m", "pyp" + "i\\.org"]))
 
 

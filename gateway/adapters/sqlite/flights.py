@@ -22,12 +22,13 @@ from typing import Final, Literal, TypeVar
 import apsw
 
 from gateway.adapters.sqlite.connection import reading, writing
-from gateway.adapters.sqlite.flight_files import SUFFIX, FollowFile, LeadFile, dumps, loads, remove_left
-from gateway.adapters.sqlite.workers import Worker, is_gone, this_worker
+from gateway.adapters.sqlite.flight_files import SUFFIX, FollowFile, LeadFile, remove_left
 from gateway.adapters.sqlite.writer import Writer
+from gateway.adapters.workers import Worker, is_gone, this_worker
 from gateway.core.flight import Aloft, Entrance, Flight, Landed, Landing, Lost, Stored, enter, marker_s
 from gateway.core.headers import Header
 from gateway.core.ledger import micros
+from gateway.core.tidings import landing_dumps, landing_loads
 from gateway.flow.tasks import spawn
 from gateway.ports import LEASE_S, Began, Follows, Leads, StoreFailed
 
@@ -84,7 +85,7 @@ class _Row:
     def seen(self, now: float, host: str) -> Flight:
         """As it is for whoever looks now, from this host."""
         if self.landing is not None and self.landed_us is not None:
-            return Landed(loads(self.landing), self.landed_us / 1e6)
+            return Landed(landing_loads(self.landing), self.landed_us / 1e6)
         if micros(now) >= self.lease_us or is_gone(self.leader, host):
             return Landed(Lost(), now)
         return Aloft(self.lease_us / 1e6)
@@ -363,7 +364,7 @@ class SqliteLead:
         """Tell how it ended: the row first, which only its leader can change."""
         if self._is_over:
             return False
-        now, said = self._flights.now(), dumps(landing).decode()
+        now, said = self._flights.now(), landing_dumps(landing).decode()
         useful_s = LINGER_S if isinstance(landing, Stored) else marker_s(landing, self._hit_for_miss_s)
         # Followers that find no end in the file look at the row, some of them later.
         until = micros(now + max(useful_s, LEASE_S))

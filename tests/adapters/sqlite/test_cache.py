@@ -21,11 +21,10 @@ import pytest
 from gateway.adapters.sqlite import blobs, cache, cache_acts, cache_file, cache_schema
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.adapters.sqlite.cache_file import ASIDE, FILE
-from gateway.adapters.sqlite.connection import UnfitError
 from gateway.core.entry import EVERYTHING, Entry, packed
 from gateway.core.ledger import micros
 from gateway.flow.tasks import spawn
-from gateway.ports import Draft, StoreFailed
+from gateway.ports import Draft, StoreFailed, UnfitError
 from tests.conftest import SEED
 from tests.support.cache import body_of, entry, given, kept, key_of
 from tests.support.cache_writer import body_numbered, name_of

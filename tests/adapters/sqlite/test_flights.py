@@ -14,8 +14,8 @@ import pytest
 
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.sqlite.flights import FILE, FOLDER, SqliteFlights, SqliteLead
-from gateway.adapters.sqlite.workers import this_worker
 from gateway.adapters.sqlite.writer import Act
+from gateway.adapters.workers import this_worker
 from gateway.core.errors import UpstreamFailed
 from gateway.core.flight import Duty, Entrance, Lost, Stored
 from gateway.flow.flights import Flights, Lead, Stranded
