@@ -36,9 +36,9 @@ from gateway.flow.flights import Flights
 from gateway.flow.keep import Keeper
 from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
+from gateway.flow.reel import Reel
 from gateway.flow.replays import Replays
 from gateway.flow.sharing import Sharing
-from gateway.flow.tape import Reel
 from gateway.flow.tasks import spawn
 from gateway.flow.wanted import Terms
 from gateway.ports import Calendar, Clock, Ledger, Timeouts, Upstream

@@ -37,7 +37,8 @@ from gateway.core.freshness import Reason
 from gateway.flow.fetch import OpenReply, read
 from gateway.flow.neighbours import Neighbours, announce, is_followed, publish, still_leads, tail
 from gateway.flow.passage import Cabin, Follow, Passage, Stranded
-from gateway.flow.tape import Filing, Head, Reel, Tape
+from gateway.flow.reel import Reel
+from gateway.flow.tape import Filing, Head, Tape
 from gateway.flow.tasks import spawn
 from gateway.ports import BEAT_S, Clock, FollowedFlight, Follows, LeadingFlight, Leads
 from gateway.ports import Flights as SharedFlights

@@ -15,6 +15,7 @@ TESTED_ELSEWHERE = {
     "flow/aboard.py": "tests/system/test_sharing.py",
     "flow/crew.py": "tests/system/test_sharing.py",
     "flow/errand.py": "values, without behaviour",
+    "flow/reel.py": "tests/flow/test_tape.py",
     "flow/giving.py": "tests/system/test_stale.py",
     "flow/replays.py": "tests/system/test_idempotency.py",
     "flow/exchange.py": "values and a protocol, without behaviour",

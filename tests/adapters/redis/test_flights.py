@@ -19,7 +19,7 @@ from gateway.core.errors import UpstreamFailed
 from gateway.core.flight import Duty, Entrance, Landing, Lost, Stored, Withheld
 from gateway.core.freshness import Reason
 from gateway.flow.flights import Flights, Lead, Stranded
-from gateway.flow.tape import Reel
+from gateway.flow.reel import Reel
 from gateway.ports import LEASE_S, Began, FollowedFlight, Follows, Leads, StoreFailed
 from tests.conftest import FULL, SEED
 from tests.support.cache import body_of, entry, key_of
