@@ -132,11 +132,11 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
             spawn("flights", sharing.flights.run()),
             spawn("cache", sharing.tidy()),
         ]
-        if sharing is not None:
-            caring += [spawn("flights", sharing.flights.run()), spawn("cache", sharing.tidy())]
         try:
             yield
         finally:
+            # Their clients have left, and may ask again: what is under way is read to its end as long as there is time.
+            await sharing.drain(settings.server.drain_timeout_s)
             for care in caring:
                 care.cancel()
             await sharing.aclose()
@@ -149,7 +149,7 @@ def build(settings: Settings, ops_port: int) -> ASGIApp:
     secret = None if token is None else token.get_secret_value()
     admin = [] if secret is None else _admin(settings, ledger, calendar, clock, secret)
     if secret is not None and sharing.cache is not None:
-        admin += admin_cache.routes(sharing.cache, secret)
+        admin += admin_cache.routes(sharing, secret)
     return Listeners(proxy, ops.build(clock, lifespan, admin), ops_port)
 
 
