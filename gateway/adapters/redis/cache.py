@@ -126,7 +126,9 @@ class RedisCache:
         return None
 
     async def draft(self) -> RedisDraft | None:
-        """A new body. Nothing is asked for it: a store that does not answer is noticed with its first chunk."""
+        """A new body. Nothing is asked for it: a store that stops answering is noticed with the first chunk."""
+        if not self._store.is_asked:
+            return None
         return RedisDraft(
             self._bodies,
             most_bytes=self._max_bytes,

@@ -49,6 +49,11 @@ class Store:
         self._introducing = asyncio.Lock()
         self._is_introduced = False
 
+    @property
+    def is_asked(self) -> bool:
+        """False: it has not answered lately, and nobody asks who does not insist."""
+        return self._ticks is None or self._breaker.lets_pass(self._ticks())
+
     async def run(
         self,
         script: Script,

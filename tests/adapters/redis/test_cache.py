@@ -499,6 +499,7 @@ async def test_a_server_that_is_paused_costs_misses_and_is_not_waited_for_by_eac
     assert not await kept(store, b"body", entry(2, 4))
     for _ in range(FAILURES):
         assert await store.find(key_of(1)) == ()
+    assert await store.draft() is None
     await store.touch(one)
     with pytest.raises(StoreFailed):
         await store.stats()
