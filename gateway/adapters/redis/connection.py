@@ -198,6 +198,10 @@ def _behind_sentinel(address: RedisAddress, common: dict[str, Any], connections:
 async def close(client: Client) -> None:
     """Close every connection, those to the sentinels too. At any time, more than once."""
     await client.aclose()
+    if isinstance(client, RedisCluster):
+        # After an error it takes itself for closed (redis-py 8.1), whatever is open.
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await client.nodes_manager.aclose(nodes)
     pool = getattr(client, "connection_pool", None)
     if isinstance(pool, SentinelConnectionPool):
         await pool.sentinel_manager.aclose()
