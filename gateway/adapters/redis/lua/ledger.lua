@@ -44,7 +44,8 @@ end
 local function plus(one, other)
   local a, b = tonumber(one), tonumber(other)
   local sum = a + b
-  if math.abs(a) <= EXACT and math.abs(b) <= EXACT and math.abs(sum) <= EXACT then return text(sum) end
+  -- At 2^53 itself a sum may have been rounded to it.
+  if math.abs(a) < EXACT and math.abs(b) < EXACT and math.abs(sum) < EXACT then return text(sum) end
   local high, low = halves(one)
   local more, rest = halves(other)
   low = low + rest
