@@ -20,6 +20,7 @@ _SHARED: Final = {
     "lose": ("ledger", "settlement"),
     "prune": ("ledger", "settlement"),
     "response": ("ledger", "settlement"),
+    "page": ("ledger", "settlement"),
     "mend": ("ledger", "settlement"),
     "books": ("ledger", "settlement"),
 }

@@ -9,14 +9,15 @@ Not here: what is kept there, and what is asked again.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from redis import exceptions
+from redis._parsers import AsyncCommandsParser
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.cluster import ClusterNode, NodesManager
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
@@ -27,6 +28,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import NoBackoff
+from redis.cluster import PRIMARY
 
 from gateway.ports import StoreFailed
 
@@ -168,6 +170,24 @@ class _Cluster(RedisCluster):
         return await super().execute_command(*args, **kwargs)
 
 
+class _Commands(AsyncCommandsParser):
+    """Asks any node what commands there are: redis-py asks the first, and gives up for good while that one is dead."""
+
+    def __init__(self, nodes: NodesManager) -> None:
+        super().__init__()
+        self._nodes = nodes
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:
+        *others, last = [
+            one for one in (node, *self._nodes.get_nodes_by_server_type(PRIMARY)) if one is not None
+        ]
+        for one in others:
+            with suppress(exceptions.ConnectionError, exceptions.TimeoutError):
+                await super().initialize(one)
+                return
+        await super().initialize(last)
+
+
 def _once() -> Retry:
     return Retry(NoBackoff(), 0)
 
@@ -187,6 +207,7 @@ def _cluster(address: RedisAddress, common: dict[str, Any], connections: int) ->
     client.connection_kwargs["connection_class"] = link
     for node in client.startup_nodes:
         node.connection_class = link
+    client.commands_parser = _Commands(client.nodes_manager)
     return client
 
 

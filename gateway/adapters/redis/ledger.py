@@ -292,7 +292,7 @@ class RedisLedger(Reads):
 
     async def ping(self) -> None:
         """Returns if the ledger can be written to."""
-        await self._store.command("HSET", "mark", "ping", "1")
+        await self._store.command("HSET", "mark", "ping", "1", optional=True)
 
     def _time(self) -> str:
         return "" if self._now is None else str(micros(self._now()))

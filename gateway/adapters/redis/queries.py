@@ -33,8 +33,9 @@ from gateway.core.windows import Frames
 
 AT_ONCE: Final = 500
 """Records in one answer of the server."""
+_FIRST: Final = "0"
 _LAST: Final = ":"
-"""Sorts behind every digit, and so behind every place."""
+"""Instants are digits: none sorts before the one or behind the other."""
 
 
 class Reads:
@@ -106,7 +107,8 @@ class Reads:
         days: Sequence[Day] = (),
     ) -> AsyncIterator[UsageRow]:
         """Sums by group, of what has been written by now."""
-        latest = int(await self._store.look("HGET", "mark", "number") or 0)
+        number, correction = await self._store.look("HMGET", "mark", "number", "corrected")
+        latest = (int(number or 0), int(correction or 0))
         sums = summed((), by, days)
         async for batch in self._batches(LedgerFilter(since=since, until=until), latest=latest):
             sums = await asyncio.to_thread(lambda: combined([*sums, *summed(batch, by, days)]))  # noqa: B023 - awaited
@@ -140,7 +142,7 @@ class Reads:
         after: Place | None = None,
         most: int = AT_ONCE,
         *,
-        latest: int | None = None,
+        latest: tuple[int, int] | None = None,
     ) -> AsyncIterator[list[Record]]:
         """
         What the filter takes, newest first, piece by piece.
@@ -149,13 +151,14 @@ class Reads:
             asked: the filter.
             after: begin beyond this place.
             most: records that are wanted, if all that the server finds are.
-            latest: leave out what was written after so many had been.
+            latest: leave out what was written and corrected after so many had been; None: as it is.
         """
         prefix, first, stop = _range(asked, after)
         is_exact = asked.model is None and asked.outcome is None and (asked.team is None or asked.key is None)
         size = min(most, AT_ONCE) if is_exact else AT_ONCE
+        about = (size, len(prefix.encode()), "" if latest is None else latest[1])
         while True:
-            found = await self._store.read(act("page"), first, stop, size, len(prefix.encode()))
+            found = await self._store.read(act("page"), first, stop, *about)
             places, kept = found[::2], found[1::2]
             known = [(_id(place, prefix), value) for place, value in zip(places, kept, strict=True)]
             yield await asyncio.to_thread(lambda: _taken(known, asked, latest))  # noqa: B023 - awaited
@@ -172,7 +175,7 @@ def _range(asked: LedgerFilter, after: Place | None) -> tuple[str, str, bytes]:
         prefix = f"t{rows.SEP}{asked.team}{rows.SEP}"
     else:
         prefix = f"a{rows.SEP}"
-    first = prefix + ("" if asked.since is None else rows.at_text(micros(asked.since)))
+    first = prefix + (_FIRST if asked.since is None else rows.at_text(micros(asked.since)))
     stops = [prefix + _LAST]
     if asked.until is not None:
         stops.append(prefix + rows.at_text(micros(asked.until)))
@@ -190,10 +193,12 @@ def _at_us(place: bytes, prefix: str) -> int:
     return rows.at_of(place[begins : begins + 20].decode())
 
 
-def _taken(known: Sequence[tuple[str, bytes]], asked: LedgerFilter, latest: int | None) -> list[Record]:
+def _taken(
+    known: Sequence[tuple[str, bytes]], asked: LedgerFilter, latest: tuple[int, int] | None
+) -> list[Record]:
     found = (
         rows.from_record(id_, kept)
         for id_, kept in known
-        if latest is None or rows.charged(kept)[0] <= latest
+        if latest is None or rows.charged(kept)[0] <= latest[0]
     )
     return [record for record in found if asked.takes(record)]

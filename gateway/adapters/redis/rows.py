@@ -72,7 +72,17 @@ def to_head(record: Record, token: str) -> bytes:
     )
     signs += {TokensFrom.ESTIMATED: "E", TokensFrom.REPORTED: "R"}.get(record.tokens_from, "")
     signs += "P" if settles(record) is not None else ""
-    texts = (plain["response_id"] or "", signs, "", "0", plain["team"] or "", plain["key"] or "", "", token)
+    texts = (
+        plain["response_id"] or "",
+        signs,
+        "",
+        "0",
+        plain["team"] or "",
+        plain["key"] or "",
+        "",
+        token,
+        "",
+    )
     return orjson.dumps([at_text(micros(record.at)), *texts])
 
 
@@ -107,7 +117,7 @@ def from_record(record_id: str, kept: bytes) -> Record:
 def charged(kept: bytes) -> tuple[int, int | None, int]:
     """Of a value of `record`: its number, the day in which it is charged (epoch microseconds), and for how many images."""
     head: list[str] = orjson.loads(kept.partition(b"\n")[0])
-    _, _, _, day, images, _, _, number, _ = head
+    _, _, _, day, images, _, _, number, *_ = head
     return int(number), int(day) if day else None, int(images)
 
 

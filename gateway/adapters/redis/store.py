@@ -109,9 +109,17 @@ class Store:
         """
         return await self.ask(lambda: self.run(act, *arguments))
 
-    async def command(self, name: str, key_: str, *arguments: Value) -> Reply:
-        """Likewise a command that is repeatable. Args: its name, the name of its key, the rest."""
-        return await self.ask(lambda: self._once(name, self.key(key_), *arguments))
+    async def command(self, name: str, key_: str, *arguments: Value, optional: bool = False) -> Reply:
+        """
+        Likewise a command that is repeatable.
+
+        Args:
+            name: of the command.
+            key_: the name of its key.
+            arguments: the rest.
+            optional: as of `ask`.
+        """
+        return await self.ask(lambda: self._once(name, self.key(key_), *arguments), optional=optional)
 
     async def ask(self, attempt: Callable[[], Awaitable[T]], *, optional: bool = False) -> T:
         """

@@ -2,8 +2,8 @@
 Whether the ledger adds up, and how it is mended where it does not.
 
 Everything but the records is read in one act. They are numbered as they are written, and read after it piece by piece, up to
-the number that was the last then: so all of it is one state, and nobody waits for whoever looks. If one of them was corrected
-meanwhile it is read anew. What has to hold, and which days are judged, is decided in core/verify.py; what is mended here:
+the number that was the last then, and as they were before corrections that have come since: so all of it is one state, and
+nobody waits for whoever looks. What has to hold, and which days are judged, is decided in core/verify.py; what is mended here:
 
     counters   what is used becomes what the records come to, what is held what the open calls hold, no less than zero
     twice      of the records that pay for one response the first that was not lost stays
@@ -41,8 +41,6 @@ from gateway.core.verify import (
 
 PASSES: Final = 3
 """Of mending: what is put right can show what is wrong elsewhere, such as a sum once a record is gone."""
-LOOKS: Final = 5
-"""At records of which some are corrected meanwhile."""
 AT_ONCE: Final = 500
 _COLUMNS: Final = {
     (What.USED, Unit.IMAGES): 1,
@@ -87,15 +85,6 @@ async def repair(store: Store) -> tuple[Broken, ...]:
 
 
 async def _books(store: Store) -> tuple[Books, _Payers]:
-    for _ in range(LOOKS - 1):
-        books, payers, is_one_state = await _look(store)
-        if is_one_state:
-            return books, payers
-    books, payers, _ = await _look(store)
-    return books, payers
-
-
-async def _look(store: Store) -> tuple[Books, _Payers, bool]:
     tallies, holds, inside, places, kept = await store.read(act("books"))
     marks = _marks(kept)
     books = Books(
@@ -112,7 +101,7 @@ async def _look(store: Store) -> tuple[Books, _Payers, bool]:
         pruned_us=marks.get("pruned", 0),
         folded_us=marks.get("folded", 0),
     )
-    charged, payers = await _charged(store, marks.get("number", 0))
+    charged, payers = await _charged(store, marks.get("number", 0), marks.get("corrected", 0))
     then = _marks(await store.look("HGETALL", "mark"))
     books = replace(
         books,
@@ -121,19 +110,19 @@ async def _look(store: Store) -> tuple[Books, _Payers, bool]:
     )
     judged = (one for one in charged if one[0] >= books.judged_from_us)
     books = replace(books, charges=charges_by_scope(judged))
-    return books, payers, then.get("corrected", 0) == marks.get("corrected", 0)
+    return books, payers
 
 
 async def _charged(
-    store: Store, latest: int
+    store: Store, latest: int, correction: int
 ) -> tuple[list[tuple[int, str | None, str | None, Amounts]], _Payers]:
-    """What the records up to a number come to, by day, team and key; and who is paid for more than once."""
+    """What the records came to at a number and a correction, by day, team and key; and who is paid for more than once."""
     sums: defaultdict[tuple[int, str | None, str | None], Amounts] = defaultdict(Amounts)
     payers: defaultdict[str, set[tuple[bool, int, str]]] = defaultdict(set)
     prefix = f"a{rows.SEP}"
     stop: str | bytes = prefix + ":"
     while True:
-        found = await store.read(act("page"), prefix, stop, AT_ONCE, len(prefix))
+        found = await store.read(act("page"), prefix, stop, AT_ONCE, len(prefix), correction)
         paying: dict[str, tuple[bool, int, str]] = {}
         for place, kept in zip(found[::2], found[1::2], strict=True):
             number, day_us, images = rows.charged(kept)

@@ -2,11 +2,12 @@
 -- Rules: gateway/core/ledger.py (`settles`, `settled`, `is_provisional`), gateway/ports.py (`Ledger.settle`).
 --
 -- A record is kept as its head, a line break, and the rest of it, which is not looked at. The head is {at (20 digits),
--- response, signs, day in which it is charged, images that it is charged for, team, key, number, token}. Signs: L lost,
+-- response, signs, day in which it is charged, images that it is charged for, team, key, number, token, correction}. Signs: L lost,
 -- E estimated, R reported, P pays for its response, X refused. The number counts records as they are written. The token is
--- that of the act that wrote it: the same act, done again, gives the same answer.
+-- that of the act that wrote it: the same act, done again, gives the same answer. At last, of one that took the place of
+-- another, which is kept as `former`: the number of that correction.
 
-local R_RESPONSE, R_SIGNS, R_DAY, R_IMAGES, R_TEAM, R_KEY, R_NUMBER, R_TOKEN = 2, 3, 4, 5, 6, 7, 8, 9
+local R_RESPONSE, R_SIGNS, R_DAY, R_IMAGES, R_TEAM, R_KEY, R_NUMBER, R_TOKEN, R_CHANGE = 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 local function has(signs, sign)
   return string.find(signs, sign, 1, true) ~= nil
@@ -93,7 +94,7 @@ local function settle(id, head, digest, rest, charge)
     verdict, head[AT], head[R_NUMBER] = 'corrected', before[AT], before[R_NUMBER]
     forget(id, before)
     redis.call('HSET', key.former, id, kept)
-    redis.call('HINCRBY', key.mark, 'corrected', 1)
+    head[R_CHANGE] = text(redis.call('HINCRBY', key.mark, 'corrected', 1))
   else
     head[R_NUMBER] = text(redis.call('HINCRBY', key.mark, 'number', 1))
   end
