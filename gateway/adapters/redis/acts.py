@@ -16,6 +16,7 @@ TAG: Final = "imagegate"
 _SHARED: Final = {
     "enter": ("ledger", "quota"),
     "standing": ("ledger", "quota"),
+    "once": ("ledger", "settlement"),
     "settle": ("ledger", "settlement"),
     "lose": ("ledger", "settlement"),
     "prune": ("ledger", "settlement"),

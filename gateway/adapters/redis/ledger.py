@@ -8,7 +8,7 @@ from typing import Final, Self
 import orjson
 
 from gateway.adapters.redis import claims, rows, verify
-from gateway.adapters.redis.acts import TAG, act
+from gateway.adapters.redis.acts import TAG, Act, act
 from gateway.adapters.redis.connection import NotDoneError, RedisAddress
 from gateway.adapters.redis.fitness import examine
 from gateway.adapters.redis.ledger_store import ATTEMPT_S, PATIENCE_S, Store
@@ -289,6 +289,25 @@ class RedisLedger(Reads):
     async def repair(self) -> tuple[Broken, ...]:
         """Mend what does not add up."""
         return await verify.repair(self._store)
+
+    @property
+    def named(self) -> tuple[str, bytes]:
+        """This worker, and what tells whether it is alive, as acts are told of it."""
+        return self.worker, self._about
+
+    async def act(self, what: Act, *arguments: Value, timed: bool = True) -> Reply:
+        """
+        What an act answers that lies with the ledger. It goes on if its caller is cancelled.
+
+        Args:
+            what: the act; repeatable, as all of them.
+            arguments: its own.
+            timed: it is told the time first.
+
+        Raises:
+            StoreFailed: as those of the ledger.
+        """
+        return await self._store.write(what, *((self._time(),) if timed else ()), *arguments)
 
     async def ping(self) -> None:
         """Returns if the ledger can be written to."""
