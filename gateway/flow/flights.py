@@ -185,6 +185,11 @@ class Flights:
         """How many go on though nobody is aboard."""
         return len(self._unattended)
 
+    def heed(self, *, max_wait_s: float, hit_for_miss_s: float) -> None:
+        """Other times, for those who come from now on. See the class."""
+        self._max_wait_s = max_wait_s
+        self._hit_for_miss_s = self._neighbours.hit_for_miss_s = hit_for_miss_s
+
     async def join(self, name: str, *, looked_at: float, has_sent: Callable[[], bool]) -> Joined:
         """
         How a call comes in that found no entry.

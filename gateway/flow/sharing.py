@@ -47,7 +47,7 @@ from gateway.flow.replays import Held, Replays
 from gateway.flow.story import Story
 from gateway.flow.tasks import WhilePresent
 from gateway.flow.wanted import Terms, Wanted
-from gateway.ports import Cache, StoreFailed
+from gateway.ports import Cache, Clock, StoreFailed
 
 _log = logging.getLogger("imagegate.cache")
 TIDY_S = 60.0
@@ -88,22 +88,6 @@ class Sharing:
         """Nothing is in the air yet."""
         aboard = Aboard(self.cache, self.flights, self.replays, self.accounts, self.orphans, self.terms)
         object.__setattr__(self, "aboard", aboard)
-
-    async def tidy(self) -> None:
-        """Keep what is kept in bounds, until cancelled."""
-        while True:
-            now = self.accounts.clock.now()
-            if self.cache is not None:
-                await self.cache.tidy(now)
-            await self.replays.answers.tidy(now)
-            await asyncio.sleep(TIDY_S)
-
-    async def aclose(self) -> None:
-        """Lead nothing more, and free what is held."""
-        await self.flights.aclose()
-        if self.cache is not None:
-            await self.cache.aclose()
-        await self.replays.answers.aclose()
 
     def takes(self, wanted: Wanted) -> bool:
         """Whether a call is answered here."""
@@ -328,6 +312,14 @@ class Sharing:
     async def _replay(self, hit: Hit, errand: Errand) -> None:
         says = self.replays.says(hit)
         await give(hit, errand.wanted.form, says, errand.story, errand.client, self.accounts)
+
+
+async def tidy(caches: Sequence[Cache], clock: Clock) -> None:
+    """Keep what is kept in bounds, until cancelled."""
+    while True:
+        for cache in caches:
+            await cache.tidy(clock.now())
+        await asyncio.sleep(TIDY_S)
 
 
 def not_cached() -> Refusal:
