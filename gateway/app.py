@@ -1,14 +1,16 @@
 """Who is introduced to whom: the only file that chooses implementations."""
 
 import functools
+import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gateway import rules
 from gateway.adapters import log
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.clock import SystemClock
@@ -24,25 +26,25 @@ from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.adapters.transport import FastUpstream
 from gateway.adapters.upstream import Httpx2Upstream
 from gateway.catalog import load as load_catalog
-from gateway.core.admission import DefaultModels
 from gateway.core.catalog import Catalog
-from gateway.core.credentials import Account, Credential
-from gateway.core.freshness import Rules as LifeRules
-from gateway.core.pricing import AccountingRules
-from gateway.core.principal import Allow, Principal, Scope, digest_of
+from gateway.core.credentials import Account
 from gateway.flow.account import Accounts
+from gateway.flow.admit import Gate
 from gateway.flow.background import Background
 from gateway.flow.flights import Flights
 from gateway.flow.keep import Keeper
 from gateway.flow.orphans import Orphans
-from gateway.flow.pipeline import Pipeline, Rules
+from gateway.flow.pipeline import Pipeline
+from gateway.flow.readiness import Readiness
 from gateway.flow.reel import Reel
 from gateway.flow.replays import Replays
-from gateway.flow.sharing import Sharing
+from gateway.flow.sharing import Kept, Sharing, drain, tidy
+from gateway.flow.succession import Succession, Tenure
 from gateway.flow.tasks import spawn
-from gateway.flow.wanted import Terms
+from gateway.orders import Orders
 from gateway.ports import Calendar, Clock, Ledger, Timeouts, Upstream
-from gateway.settings import AllowSettings, Settings, UpstreamSettings
+from gateway.rules import ONLY_CREDENTIAL
+from gateway.settings import Settings, UpstreamSettings
 from gateway.settings.directory import directory_of
 from gateway.web import ops
 from gateway.web.admin import cache as admin_cache
@@ -54,9 +56,7 @@ from gateway.web.listeners import Listeners
 from gateway.web.proxy import Proxy
 
 _EVERYTHING_BYTES = 1 << 60
-ONLY_CREDENTIAL = "default"
-"""The name of `upstream.api_key` where there is no pool."""
-_IMAGE_ROUTES = ("images.generations", "images.edits", "images.variations")
+_log = logging.getLogger("imagegate.reload")
 
 
 def prepare(settings: Settings) -> None:
@@ -69,128 +69,203 @@ def prepare(settings: Settings) -> None:
     SqliteLedger.open(ledger_folder(settings))
 
 
-def build(settings: Settings, ops_port: int) -> ASGIApp:
+def build(
+    settings: Settings, ops_port: int, catalog: Catalog | None = None, orders: Orders | None = None
+) -> ASGIApp:
     """
     The application of one worker process, both listeners.
 
     Args:
         settings: what the operator wants.
         ops_port: the port that the operator's socket is bound to.
+        catalog: the models; None: to be read.
+        orders: what the worker is told while it serves; None: nothing.
     """
     log.configure(settings.log.level, settings.log.format)
-    clock = SystemClock()
-    upstream = _upstream(settings.upstream)
-    catalog, accounting = load_catalog(settings.catalog.path), _accounting(settings)
-    journal = LogJournal()
-    # Where there are several workers `prepare` has made it, before the first of them.
-    ledger = SqliteLedger.open(ledger_folder(settings), make=settings.server.workers == 1)
-    calendar = ZoneCalendar(settings.org.timezone)
-    keeper = Keeper(
-        ledger,
-        FileOutbox.open(ledger_folder(settings) / "outbox", ledger.worker),
-        journal,
-        clock,
-        calendar,
-        is_open=settings.store.on_failure == "open",
-    )
-    background = Background(
-        ledger,
-        upstream,
-        journal,
-        clock,
-        catalog,
-        accounting,
-        retention_s=settings.store.ledger_retention_days * 86_400.0,
-        failed=keeper.failed,
-    )
-    accounts = Accounts(keeper, journal, background, clock, calendar, catalog, accounting)
-    orphans = Orphans(
-        accounts,
-        finish=settings.upstream.on_disconnect == "finish",
-        most=settings.upstream.max_orphans,
-        limit_s=settings.upstream.orphan_limit_s,
-    )
-    sharing = _sharing(settings, accounts, orphans, ledger)
-    pipeline = Pipeline(
-        rules=_rules(settings, catalog),
-        clock=clock,
-        keys=FileKeys(_holders(settings)),
-        upstream=upstream,
-        new_spool=FileSpool,
-        accounts=accounts,
-        orphans=orphans,
-        sharing=sharing,
+    return _Worker(settings, catalog or load_catalog(settings.catalog.path), orders or Orders()).listen(
+        ops_port
     )
 
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        # What dead workers left in the outbox is the truth: it comes before what is charged as lost.
-        await keeper.catch_up()
-        caring = [
-            spawn("outbox", keeper.run()),
-            spawn("background", background.run()),
-            spawn("flights", sharing.flights.run()),
-            spawn("cache", sharing.tidy()),
-        ]
-        try:
-            yield
-        finally:
-            # Their clients have left, and may ask again: what is under way is read to its end as long as there is time.
-            await sharing.drain(settings.server.drain_timeout_s)
-            for care in caring:
-                care.cancel()
-            await sharing.aclose()
-            await upstream.aclose()
-            await keeper.aclose()
-            await ledger.aclose()
 
-    proxy = Proxy(pipeline, clock, TimeOrderedIds(clock.now), body_timeout_s=settings.server.body_timeout_s)
-    token = settings.auth.admin_token
-    secret = None if token is None else token.get_secret_value()
-    admin = [] if secret is None else _admin(settings, ledger, calendar, clock, secret)
-    if secret is not None and sharing.cache is not None:
-        admin += admin_cache.routes(sharing, secret)
-    return Listeners(proxy, ops.build(clock, lifespan, admin), ops_port)
+def try_out(settings: Settings) -> None:
+    """
+    Make what is made of settings alone, to see whether it can be made.
+
+    Raises:
+        OSError: a file that they name cannot be used.
+        ValueError: they hold what cannot stand in a request.
+    """
+    _upstream(settings.upstream)
 
 
-def _sharing(settings: Settings, accounts: Accounts, orphans: Orphans, ledger: SqliteLedger) -> Sharing:
-    clock, cache = accounts.clock, settings.cache
-    folder = ((cache.url or settings.store.url).folder) or ledger_folder(settings)
-    names = {one.name: (one.organization, one.project) for one in settings.upstream.credentials}
-    kept = SqliteCache.at(
-        folder, clock.now, max_bytes=cache.max_bytes, stale_if_error_s=float(cache.stale_if_error_s)
-    )
-    # Answers that were promised to whoever repeats a call lie with the ledger, and are not evicted.
-    answers = SqliteCache.at(ledger_folder(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES)
-    return Sharing(
-        kept if cache.enabled else None,
-        Flights(
+class _Worker:
+    """
+    What one worker has as long as it lives, and what it makes of a configuration.
+
+    The ledger, what is kept and what flies outlive every configuration. Keys, rules, prices and the upstream are made
+    anew from each: a request ends by those that it began with.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog, orders: Orders) -> None:
+        self.settings = settings
+        self.orders = orders
+        self.clock = clock = SystemClock()
+        self.journal = LogJournal()
+        # Where there are several workers `prepare` has made it, before the first of them.
+        self.ledger = SqliteLedger.open(ledger_folder(settings), make=settings.server.workers == 1)
+        self.keeper = Keeper(
+            self.ledger,
+            FileOutbox.open(ledger_folder(settings) / "outbox", self.ledger.worker),
+            self.journal,
+            clock,
+            ZoneCalendar(settings.org.timezone),
+            is_open=settings.store.on_failure == "open",
+        )
+        self.upstream = Tenure(_upstream(settings.upstream))
+        self.background = Background(
+            self.ledger,
+            self.upstream,
+            self.journal,
+            clock,
+            catalog,
+            rules.accounting(settings),
+            retention_s=rules.retention_s(settings),
+            failed=self.keeper.failed,
+        )
+        cache = settings.cache
+        folder = ((cache.url or settings.store.url).folder) or ledger_folder(settings)
+        self.kept = SqliteCache.at(
+            folder, clock.now, max_bytes=cache.max_bytes, stale_if_error_s=float(cache.stale_if_error_s)
+        )
+        # Answers that were promised to whoever repeats a call lie with the ledger, and are not evicted.
+        self.answers = SqliteCache.at(
+            ledger_folder(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES
+        )
+        self.keys = SqliteIdempotencyKeys(self.ledger)
+        self.shared = SqliteFlights(folder, clock.now) if settings.server.workers > 1 else None
+        self.flights = Flights(
             clock,
             max_wait_s=cache.max_wait_s,
             hit_for_miss_s=cache.hit_for_miss_s,
             reel=Reel(),
-            shared=SqliteFlights(folder, clock.now) if settings.server.workers > 1 else None,
-        ),
-        Replays(SqliteIdempotencyKeys(ledger), answers, accounts),
-        accounts,
-        orphans,
-        Terms(
-            life=LifeRules(
-                ttl_s=cache.ttl_s,
-                alias_ttl_s=cache.alias_ttl_s,
-                stale_if_error_s=cache.stale_if_error_s,
-                max_entry_bytes=cache.max_entry_bytes,
-                trust_remote_urls=cache.trust_remote_urls,
+            shared=self.shared,
+        )
+        pings = {"cache": self.kept.ping} | ({} if self.shared is None else {"flights": self.shared.ping})
+        self.readiness = Readiness(self.keeper, pings, clock, lambda: orders.is_draining)
+        self.pipeline = self._pipeline(settings, catalog, self.upstream, None)
+        self.succession = Succession(self.pipeline, self.upstream)
+
+    def listen(self, ops_port: int) -> ASGIApp:
+        """Both listeners."""
+        proxy = Proxy(
+            self.succession,
+            self.clock,
+            TimeOrderedIds(self.clock.now),
+            body_timeout_s=self.settings.server.body_timeout_s,
+            look=self.readiness.look,
+        )
+        ops = self._ops(self.settings, lifespan=self._lifespan)
+        self.listeners = Listeners(proxy, ops, ops_port)
+        return self.listeners
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        # What dead workers left in the outbox is the truth: it comes before what is charged as lost.
+        await self.keeper.catch_up()
+        caring = [
+            spawn("outbox", self.keeper.run()),
+            spawn("background", self.background.run()),
+            spawn("flights", self.flights.run()),
+            spawn("cache", tidy((self.kept, self.answers), self.clock)),
+        ]
+        self.orders.attend(self._reload)
+        try:
+            yield
+        finally:
+            # Their clients have left, and may ask again: what is under way is read to its end as long as there is time.
+            await drain(self.flights, self.pipeline.orphans, self.settings.server.drain_timeout_s)
+            for care in caring:
+                care.cancel()
+            await self.flights.aclose()
+            await self.kept.aclose()
+            await self.answers.aclose()
+            await self.succession.aclose()
+            await self.keeper.aclose()
+            await self.ledger.aclose()
+
+    def _reload(self, settings: Settings, catalog: Catalog) -> None:
+        """Work by this configuration from the next request on. Never raises: what cannot be made leaves all as it was."""
+        try:
+            # A file of certificates may be another one under the same name.
+            is_same = settings.upstream == self.settings.upstream and settings.upstream.ca_file is None
+            upstream = self.upstream if is_same else Tenure(_upstream(settings.upstream))
+            pipeline = self._pipeline(settings, catalog, upstream, self.pipeline)
+            ops = self._ops(settings)
+        except Exception:  # noqa: BLE001 - it goes on by the old one, whatever is wrong with the new one
+            _log.exception("the new configuration could not be taken over; the old one stays in this worker")
+            return
+        log.configure(settings.log.level, settings.log.format)
+        self.keeper.is_open = settings.store.on_failure == "open"
+        self.keeper.calendar = pipeline.accounts.calendar
+        self.background.upstream = upstream
+        self.background.catalog, self.background.rules = catalog, pipeline.accounts.rules
+        self.background.retention_s = rules.retention_s(settings)
+        self.flights.heed(max_wait_s=settings.cache.max_wait_s, hit_for_miss_s=settings.cache.hit_for_miss_s)
+        self.succession.take_over(pipeline, upstream)
+        self.listeners.ops = ops
+        self.settings, self.pipeline, self.upstream = settings, pipeline, upstream
+
+    def _pipeline(
+        self, settings: Settings, catalog: Catalog, upstream: Upstream, before: Pipeline | None
+    ) -> Pipeline:
+        """By these settings. What is counted of the one before is counted on."""
+        accounts = Accounts(
+            self.keeper,
+            self.journal,
+            self.background,
+            self.clock,
+            ZoneCalendar(settings.org.timezone),
+            catalog,
+            rules.accounting(settings),
+        )
+        orphans = Orphans(
+            accounts,
+            finish=settings.upstream.on_disconnect == "finish",
+            most=settings.upstream.max_orphans,
+            limit_s=settings.upstream.orphan_limit_s,
+            reading=set() if before is None else before.orphans.reading,
+        )
+        return Pipeline(
+            rules=rules.rules(settings, catalog),
+            clock=self.clock,
+            keys=FileKeys(rules.holders(settings)),
+            upstream=upstream,
+            new_spool=FileSpool,
+            accounts=accounts,
+            orphans=orphans,
+            sharing=Sharing(
+                self.kept if settings.cache.enabled else None,
+                self.flights,
+                Replays(self.keys, self.answers, accounts),
+                accounts,
+                orphans,
+                rules.terms(settings),
             ),
-            enabled=cache.enabled,
-            scope=cache.scope,
-            owner=settings.tenancy.owner,
-            base_url=settings.upstream.base_url,
-            accounts=names,
-            ignore_fields=frozenset(cache.ignore_fields),
-            sandbox=settings.upstream.sandbox,
-        ),
-    )
+            gate=Gate() if before is None else before.gate,
+        )
+
+    def _ops(
+        self,
+        settings: Settings,
+        lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
+    ) -> Starlette:
+        token = settings.auth.admin_token
+        secret = None if token is None else token.get_secret_value()
+        calendar = ZoneCalendar(settings.org.timezone)
+        admin = [] if secret is None else _admin(settings, self.ledger, calendar, self.clock, secret)
+        if secret is not None and settings.cache.enabled:
+            admin += admin_cache.routes(Kept(self.kept, self.answers), secret)
+        return ops.build(self.clock, self.readiness.look, admin, lifespan=lifespan)
 
 
 def _admin(settings: Settings, ledger: Ledger, calendar: Calendar, clock: Clock, token: str) -> list[Route]:
@@ -247,53 +322,3 @@ def _upstream(settings: UpstreamSettings) -> Upstream:
         proxy=None if settings.proxy is None else settings.proxy.get_secret_value(),
         ca_file=settings.ca_file,
     )
-
-
-def _rules(settings: Settings, catalog: Catalog) -> Rules:
-    upstream = settings.upstream
-    named = ((route, catalog.default_model(route)) for route in _IMAGE_ROUTES)
-    return Rules(
-        max_body_bytes=settings.server.max_body_bytes,
-        max_concurrent=settings.server.max_concurrent,
-        retries=upstream.retries,
-        sandbox=upstream.sandbox,
-        credentials=tuple(Credential(one.name, one.weight) for one in upstream.credentials)
-        or (Credential(ONLY_CREDENTIAL),),
-        default_models=DefaultModels(
-            {route: model for route, model in named if model is not None}, catalog.default_tool_model
-        ),
-    )
-
-
-def _accounting(settings: Settings) -> AccountingRules:
-    return AccountingRules(
-        unpriced=settings.catalog.unpriced,
-        reserve_images=settings.responses.reserve_images,
-        reserve_output_tokens=settings.responses.reserve_output_tokens,
-        overhead_tokens=settings.responses.overhead_tokens,
-        bill_moderated=settings.accounting.bill_moderated,
-    )
-
-
-def _holders(settings: Settings) -> dict[bytes, Principal]:
-    org = Scope("org", settings.org.id, _allow(settings.org.allow), settings.org.limits)
-    teams = {team.id: Scope("team", team.id, _allow(team.allow), team.limits) for team in settings.teams}
-    holders = {}
-    for key in settings.keys:
-        digest = (
-            digest_of(key.secret.get_secret_value())
-            if key.secret is not None
-            else bytes.fromhex(key.secret_sha256 or "")
-        )
-        holders[digest] = Principal(
-            org,
-            teams[key.team],
-            Scope("key", key.id, _allow(key.allow), key.limits),
-            None if key.expires_at is None else key.expires_at.timestamp(),
-            None if key.on_disconnect is None else key.on_disconnect == "finish",
-        )
-    return holders
-
-
-def _allow(settings: AllowSettings) -> Allow:
-    return Allow(**settings.model_dump())

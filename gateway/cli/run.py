@@ -86,7 +86,8 @@ def run(port: int, ops_port: int, store: str | None, data: Path) -> None:
     sandbox = None if with_openai else server.bind(HOST, 0)
     if sandbox is not None:
         overrides["upstream.base_url"] = f"{server.address_of(sandbox)}/v1"
-    settings = read(path, overrides)
+    configured = read(path, overrides)
+    settings = configured.settings
     try:
         bound = listen(settings, port_from="--port", ops_port_from="--ops-port")
     except click.ClickException:
@@ -97,7 +98,7 @@ def run(port: int, ops_port: int, store: str | None, data: Path) -> None:
         _start_sandbox(sandbox)
     click.echo(_welcome(settings, server.address_of(bound.public), folder, with_openai=with_openai))
     sys.stdout.flush()
-    start(settings, bound)
+    start(configured, bound)
 
 
 def _written(folder: Path, *, with_openai: bool) -> Path:

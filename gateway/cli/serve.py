@@ -4,17 +4,23 @@ import functools
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import click
+import uvicorn
 
 from gateway import __version__, app
 from gateway.adapters import log
 from gateway.cli import configuration, server
+from gateway.cli.configuration import Configuration
+from gateway.cli.reload import Reader, on_signals
+from gateway.cli.workers import Supervisor
+from gateway.orders import Orders
 from gateway.ports import UnfitError
-from gateway.settings import ConfigError, Settings, config_path, report_faults, without_keys
+from gateway.settings import ConfigError, Settings, config_path, report_faults
 
 _log = logging.getLogger("imagegate.serve")
 
@@ -38,23 +44,24 @@ Example:
 def serve(config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Start the gateway."""
     asked = {"server.host": host, "server.port": port, "server.workers": workers}
-    path = config_path(config)
-    settings = read(path, {name: value for name, value in asked.items() if value is not None})
-    if not settings.keys:
-        refuse(without_keys(path))
-    start(settings, listen(settings))
+    given = {name: value for name, value in asked.items() if value is not None}
+    try:
+        reader = Reader(config_path(config), given)
+    except ConfigError as error:
+        refuse(error)
+    start(reader.current, listen(reader.current.settings), reader)
 
 
-def read(path: Path | None, overrides: dict[str, object]) -> Settings:
+def read(path: Path | None, overrides: dict[str, object]) -> Configuration:
     """
-    The settings, of a configuration that is good as a whole; faults end the command.
+    The configuration, good as a whole; faults end the command.
 
     Args:
         path: the configuration file, None for none.
         overrides: dotted names and values from the command line.
     """
     try:
-        return configuration.read(path, overrides).settings
+        return configuration.read(path, overrides)
     except ConfigError as error:
         refuse(error)
 
@@ -98,8 +105,16 @@ def listen(
     return Bound(public, ops)
 
 
-def start(settings: Settings, bound: Bound) -> None:
-    """Say where the listeners are, serve until told to stop."""
+def start(configured: Configuration, bound: Bound, reader: Reader | None = None) -> None:
+    """
+    Say where the listeners are, serve until told to stop.
+
+    Args:
+        configured: the configuration to begin with.
+        bound: the listeners.
+        reader: reads it again at SIGHUP; None: SIGHUP ends the gateway.
+    """
+    settings = configured.settings
     log.configure(settings.log.level, settings.log.format)
     waiting = settings.unbuilt()
     if waiting:
@@ -108,17 +123,31 @@ def start(settings: Settings, bound: Bound) -> None:
         app.prepare(settings)
     except UnfitError as error:
         raise click.ClickException(str(error)) from None
+    serving = _prepared(configured, bound, reader)
     addresses = f"{server.address_of(bound.public)} (operators: {server.address_of(bound.ops)})"
     click.echo(f"imagegate {__version__} listens on {addresses}")
     sys.stdout.flush()
-    ops_port: int = bound.ops.getsockname()[1]
-    server.run(
-        server.config(
-            functools.partial(server.with_parent, app.build, settings, ops_port),
-            protocol=app.protocol(settings),
-            factory=True,
-            workers=settings.server.workers,
-            drain_timeout_s=settings.server.drain_timeout_s,
-        ),
-        [bound.public, bound.ops],
+    serving()
+
+
+def _prepared(configured: Configuration, bound: Bound, reader: Reader | None) -> Callable[[], None]:
+    """What serves until told to stop. It hears signals already."""
+    sockets = [bound.public, bound.ops]
+    configure = functools.partial(_configure, bound.ops.getsockname()[1])
+    if configured.settings.server.workers > 1:
+        return Supervisor(configure, configured, sockets, reader).run
+    orders = Orders()
+    if reader is not None:
+        on_signals(reader, lambda read: orders.reload(read.settings, read.catalog))
+    return functools.partial(server.run, configure(configured), sockets, orders)
+
+
+def _configure(ops_port: int, configured: Configuration) -> uvicorn.Config:
+    """How uvicorn runs a worker. It goes to the worker's process as it is."""
+    settings = configured.settings
+    return server.config(
+        functools.partial(app.build, settings, ops_port, configured.catalog),
+        protocol=app.protocol(settings),
+        factory=True,
+        drain_timeout_s=settings.server.drain_timeout_s,
     )

@@ -1,22 +1,19 @@
 """Running an ASGI application under uvicorn, as this project does it everywhere."""
 
 import errno
-import multiprocessing
-import os
-import signal
+import functools
 import socket
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing import connection, resource_tracker
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any, cast
 
 import click
 import uvicorn
-from uvicorn.supervisors import Multiprocess
+from uvicorn.server import ServerState
 
-T = TypeVar("T")
+from gateway.orders import Orders
+
 BACKLOG = 8192
 KEEP_ALIVE_S = 75
 """An idle connection is kept for so long: longer than the SDKs keep theirs, so that they close first."""
@@ -82,7 +79,6 @@ def config(
     *,
     protocol: Callable[..., Any] | str = "httptools",
     factory: bool = False,
-    workers: int = 1,
     drain_timeout_s: float | None = None,
 ) -> uvicorn.Config:
     """
@@ -92,13 +88,11 @@ def config(
         app: an ASGI application, or what makes one.
         protocol: what makes the protocol of a connection; uvicorn's own over httptools by default.
         factory: whether `app` makes one.
-        workers: processes.
         drain_timeout_s: how long requests under way may go on when the process is told to stop.
     """
     return uvicorn.Config(
         app,
         factory=factory,
-        workers=workers,
         # Typed as a class, used as what makes one.
         http=cast("str", protocol),
         ws="none",
@@ -113,78 +107,54 @@ def config(
     )
 
 
-def with_parent(build: Callable[..., T], *values: object) -> T:
+class State(ServerState):
     """
-    What `build` makes of the values; in a worker process, one that ends when its parent has gone.
+    What uvicorn's connections share.
 
-    A supervisor that is killed tells nobody: its workers would serve on, and hold the port, with nobody to end them.
+    Attributes:
+        is_draining: the process takes no more connections; what is open is served to its end.
     """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_after, args=(parent.sentinel,), name="parent watch", daemon=True).start()
-    return build(*values)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_draining = False
 
 
-def _end_after(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def run(settings: uvicorn.Config, sockets: list[socket.socket]) -> None:
+class Server(uvicorn.Server):
     """
-    Serve until told to stop, in as many processes as configured.
+    uvicorn's server, which says when it is about to stop.
+
+    Args:
+        config: uvicorn's.
+        orders: the application is made with them, and they say so; None: it takes none.
+    """
+
+    def __init__(self, config: uvicorn.Config, orders: Orders | None = None) -> None:
+        if orders is not None:
+            config.app = functools.partial(cast("Callable[..., Any]", config.app), orders=orders)
+        super().__init__(config)
+        self.server_state: State = State()
+        self._orders = orders or Orders()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Told to stop, by a signal."""
+        self._orders.is_draining = True
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and serve what is open to its end."""
+        self.server_state.is_draining = True
+        await super().shutdown(sockets)
+
+
+def run(settings: uvicorn.Config, sockets: list[socket.socket], orders: Orders | None = None) -> None:
+    """
+    Serve in this process until told to stop.
 
     Ctrl-C is how a person ends it and no failure: after the drain this returns. SIGTERM ends the process by that
     signal, as supervisors expect it.
     """
-    try:
-        if settings.workers > 1:
-            _Workers(settings, sockets=sockets).run()
-        else:
-            uvicorn.Server(settings).run(sockets)
-    except KeyboardInterrupt:  # uvicorn raises SIGINT once more when it has drained
-        pass
+    # uvicorn raises SIGINT once more when it has drained.
+    with suppress(KeyboardInterrupt):
+        Server(settings, orders).run(sockets)
     click.echo("stopped")
-
-
-class _Workers(Multiprocess):
-    """
-    Worker processes on shared sockets.
-
-    A terminal's Ctrl-C goes to every process; the workers are started deaf to it, for this one tells them when to end.
-    """
-
-    def init_processes(self) -> None:
-        """Start the workers."""
-        with _interrupts_held_back():
-            super().init_processes()
-
-    def keep_subprocess_alive(self) -> None:
-        """Start a worker again that has died."""
-        with _interrupts_held_back():
-            super().keep_subprocess_alive()
-
-    def terminate_all(self) -> None:
-        """
-        Stop listening, then let the workers end.
-
-        The sockets are this process's too: left open, they would take connections that nobody serves any more.
-        """
-        for sock in self.sockets:
-            sock.close()
-        super().terminate_all()
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """While inside, SIGINT waits; a process that is started here never sees it, since it inherits that."""
-    if sys.platform == "win32":
-        yield
-        return
-    # Started by the first worker otherwise, and it leaves SIGINT let through again.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

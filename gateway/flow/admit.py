@@ -4,6 +4,8 @@ The first door: may this caller make this call now?
 It stands before everything that costs; limits on requests and concurrency will be taken here.
 """
 
+from typing import Self
+
 from gateway.core.admission import (
     DefaultModels,
     refusal_of,
@@ -20,26 +22,29 @@ class Gate:
     """
     How many requests are inside at once: beyond the limit a request is sent away before it hurts the others.
 
-    Args:
-        most: requests inside at most.
+    One gate outlives every configuration, so that it counts all of them.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self.inside = 0
 
-    def __enter__(self) -> None:
+    def below(self, most: int) -> Self:
         """
-        Enter.
+        The gate, to be entered at once.
+
+        Args:
+            most: requests inside at most.
 
         Raises:
             Refused: 503 `overloaded`.
         """
-        if self.inside >= self._most:
-            message = (
-                f"The gateway has {self._most} requests under way (server.max_concurrent). Please try again."
-            )
+        if self.inside >= most:
+            message = f"The gateway has {most} requests under way (server.max_concurrent). Please try again."
             raise Refused(Refusal(Code.OVERLOADED, message, retry_after_ms=1000))
+        return self
+
+    def __enter__(self) -> None:
+        """Enter."""
         self.inside += 1
 
     def __exit__(self, *_: object) -> None:

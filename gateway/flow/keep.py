@@ -88,6 +88,11 @@ class Keeper:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def is_away(self) -> bool:
+        """Whether the store did not do what it was asked, and has not been seen to answer since."""
+        return self._is_away
+
+    @property
     def pause_s(self) -> float:
         """When to try again: a second at least."""
         return max(ANSWER_S, self._breaker.pause_s(self.clock.ticks()))

@@ -32,15 +32,16 @@ class Orphans:
     finish: bool
     most: int
     limit_s: float
-    _reading: set[asyncio.Task[object]] = field(default_factory=set)
+    reading: set[asyncio.Task[object]] = field(default_factory=set)
+    """All that there are, those of earlier configurations too."""
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._reading)
+        return len(self.reading)
 
     def cut(self) -> None:
         """Read on no more: each is settled on what was seen of it."""
-        for task in tuple(self._reading):
+        for task in tuple(self.reading):
             task.cancel()
 
     def stay_s(self, story: Story, already: int) -> float | None:
@@ -66,8 +67,8 @@ class Orphans:
             return False
         story.is_orphan = True
         task = spawn(f"orphan {story.arrival.id}", self._read(fetch, story))
-        self._reading.add(task)
-        task.add_done_callback(self._reading.discard)
+        self.reading.add(task)
+        task.add_done_callback(self.reading.discard)
         return True
 
     async def _read(self, fetch: Fetch, story: Story) -> None:

@@ -73,17 +73,14 @@ class Pipeline:
     orphans: Orphans
     sharing: Sharing | None = None
     """None: nothing is kept, and nobody follows."""
-    gate: Gate = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Open the gate."""
-        object.__setattr__(self, "gate", Gate(self.rules.max_concurrent))
+    gate: Gate = field(default_factory=Gate)
+    """Counts the requests of the pipelines before this one, too."""
 
     async def serve(self, arrival: Arrival, client: Client) -> None:
         """Answer one request, whatever happens, and record it."""
         story = Story(arrival)
         try:
-            with self.gate:
+            with self.gate.below(self.rules.max_concurrent):
                 await self._answer(arrival, client, story)
         except ClientGoneError:
             story.outcome = Outcome.CLIENT_GONE

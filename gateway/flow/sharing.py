@@ -47,7 +47,7 @@ from gateway.flow.replays import Held, Replays, abandon
 from gateway.flow.story import Story
 from gateway.flow.tasks import WhilePresent
 from gateway.flow.wanted import Terms, Wanted
-from gateway.ports import Cache, StoreFailed
+from gateway.ports import Cache, Clock, StoreFailed
 
 _log = logging.getLogger("imagegate.cache")
 TIDY_S = 60.0
@@ -91,57 +91,6 @@ class Sharing:
         aboard = Aboard(self.cache, self.flights, self.replays, self.accounts, self.orphans, self.terms)
         object.__setattr__(self, "aboard", aboard)
 
-    async def tidy(self) -> None:
-        """Keep what is kept in bounds, until cancelled."""
-        while True:
-            now = self.accounts.clock.now()
-            if self.cache is not None:
-                await self.cache.tidy(now)
-            await self.replays.answers.tidy(now)
-            await asyncio.sleep(TIDY_S)
-
-    async def stats(self) -> CacheStats:
-        """
-        How full the cache is.
-
-        Raises:
-            StoreFailed: see there.
-        """
-        return CacheStats() if self.cache is None else await self.cache.stats()
-
-    async def purge(self, which: CacheFilter) -> int:
-        """
-        Forget answers, those too that were promised to whoever repeats a call. Returns how many.
-
-        Raises:
-            StoreFailed: see there.
-        """
-        kept = 0 if self.cache is None else await self.cache.purge(which)
-        return kept + await self.replays.answers.purge(which)
-
-    async def drain(self, limit_s: float) -> None:
-        """
-        Wait for the calls that go on though their clients have left; then cut them, and wait until they are settled.
-
-        Args:
-            limit_s: seconds until then.
-        """
-        for patience_s in (limit_s, SETTLES_S):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
-                    while self.aboard.under_way or len(self.orphans):  # noqa: ASYNC110 - ends seldom enough to be looked for
-                        await asyncio.sleep(LOOK_S)
-                    return
-            self.flights.cut()
-            self.orphans.cut()
-
-    async def aclose(self) -> None:
-        """Lead nothing more, and free what is held."""
-        await self.flights.aclose()
-        if self.cache is not None:
-            await self.cache.aclose()
-        await self.replays.answers.aclose()
-
     def takes(self, wanted: Wanted) -> bool:
         """Whether a call is answered here."""
         return wanted.key is not None or wanted.once is not None
@@ -171,7 +120,7 @@ class Sharing:
         async def telling(_is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
             if story.head is not None and story.head.status in _SUCCESS:
                 try:
-                    await self.purge(CacheFilter(response_id=response_id))
+                    await Kept(self.cache, self.replays.answers).purge(CacheFilter(response_id=response_id))
                 except StoreFailed as failed:
                     _log.warning("the answer of a deleted response may still be kept: %s", failed)
             return ()
@@ -406,6 +355,66 @@ class Sharing:
     async def _replay(self, hit: Hit, errand: Errand) -> None:
         says = self.replays.says(hit)
         await give(hit, errand.wanted.form, says, errand.story, errand.client, self.accounts)
+
+
+async def tidy(caches: Sequence[Cache], clock: Clock) -> None:
+    """Keep what is kept in bounds, until cancelled."""
+    while True:
+        for cache in caches:
+            await cache.tidy(clock.now())
+        await asyncio.sleep(TIDY_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """
+    All answers that are kept, for those who forget them.
+
+    Args:
+        cache: what may be given to everybody who asks the same; None: nothing is.
+        answers: what was promised to whoever repeats a call.
+    """
+
+    cache: Cache | None
+    answers: Cache
+
+    async def stats(self) -> CacheStats:
+        """
+        How full the cache is.
+
+        Raises:
+            StoreFailed: see there.
+        """
+        return CacheStats() if self.cache is None else await self.cache.stats()
+
+    async def purge(self, which: CacheFilter) -> int:
+        """
+        Forget answers, of both. Returns how many.
+
+        Raises:
+            StoreFailed: see there.
+        """
+        kept = 0 if self.cache is None else await self.cache.purge(which)
+        return kept + await self.answers.purge(which)
+
+
+async def drain(flights: Flights, orphans: Orphans, limit_s: float) -> None:
+    """
+    Wait for the calls that go on though their clients have left; then cut them, and wait until they are settled.
+
+    Args:
+        flights: of this worker.
+        orphans: likewise.
+        limit_s: seconds until then.
+    """
+    for patience_s in (limit_s, SETTLES_S):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while flights.tended or len(orphans):  # noqa: ASYNC110 - it ends seldom enough to be looked for
+                    await asyncio.sleep(LOOK_S)
+                return
+        flights.cut()
+        orphans.cut()
 
 
 def not_cached() -> Refusal:

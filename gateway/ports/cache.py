@@ -89,7 +89,7 @@ class Cache(Protocol):
     What cannot be read is a miss, and what cannot be written is not kept: a failing store costs money, and no call. It
     is logged, now and then.
 
-    Raises (`purge` and `stats`, which somebody waits for by name):
+    Raises (`purge`, `stats` and `ping`, which somebody waits for by name):
         StoreFailed: see there.
     """
 
@@ -120,6 +120,10 @@ class Cache(Protocol):
 
     async def stats(self) -> CacheStats:
         """How full it is."""
+        ...
+
+    async def ping(self) -> None:
+        """Returns if it can be read. One short read."""
         ...
 
     async def tidy(self, now: float) -> None:

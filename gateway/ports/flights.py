@@ -122,6 +122,15 @@ class Flights(Protocol):
         """
         ...
 
+    async def ping(self) -> None:
+        """
+        Returns if it can be asked who leads.
+
+        Raises:
+            StoreFailed: it cannot.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Release what is led and free what is held; more than once."""
         ...

@@ -56,6 +56,8 @@ class Limits:
     stall_timeout_s: float
     linger_s: float = 5.0
     """How long a client that has its answer may go on sending, or keep its side open."""
+    last_call_s: float = 2.0
+    """How long an idle connection is left open while the process drains."""
     max_head_bytes: int = 64 * 1024
     """Request line and fields. Node allows 16 KiB, Apache 8 KiB a line, h11 64 KiB."""
     max_fields: int = 100
@@ -128,6 +130,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
+        self._drain_timer: asyncio.TimerHandle | None = None
+        """Until which what begins on this connection is still answered; the process drains."""
 
     # The connection
 
@@ -136,12 +140,15 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._outlet = Outlet(transport, self._end)
         self._await_head()
+        if getattr(self.server_state, "is_draining", False):
+            # Taken off the queue just before the listener was closed.
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget every timer; tell the request whose turn it is."""
         self._stop_head_timer()
         self._unset_keepalive_if_required()
-        for timer in (self._stall_timer, self._end_timer):
+        for timer in (self._stall_timer, self._end_timer, self._drain_timer):
             if timer is not None:
                 timer.cancel()
         answering = self._answering
@@ -225,6 +232,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self.expect_100_continue = self.expect_100_continue and head.version != "1.0" and head.has_body
         super().on_headers_complete()
         cycle = self.cycle
+        if self._drain_timer is not None:
+            cycle.keep_alive = False
         cycle.transport = self._outlet
         self._line = Line(cycle, lambda: self._cut(cycle))
         self.scope["extensions"] = {LINE: {"line": self._line}}
@@ -373,6 +382,23 @@ class GuardedProtocol(HttpToolsProtocol):
             self._watch_stall()
 
     # The end
+
+    def shutdown(self) -> None:
+        """
+        The process drains: the next answer says that it is the last one.
+
+        An idle connection is left open a little longer. A client may be writing to it at this moment, and one whose
+        request is met by a close does not know whether it was carried out.
+        """
+        if self._drain_timer is not None:
+            return
+        if not self._owes_nothing() and self._latest is not None:
+            self._latest.keep_alive = False
+        self._drain_timer = self.loop.call_later(self._limits.last_call_s, self._last_call)
+
+    def _last_call(self) -> None:
+        if self._owes_nothing() and not self._in_head and not self._ending:
+            self.transport.close()
 
     def eof_received(self) -> None:
         """The client sends nothing more: it has left, whatever it still means to read."""

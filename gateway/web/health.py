@@ -1,25 +1,44 @@
 """Liveness and readiness, on both listeners."""
 
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 
 import orjson
 
 from gateway.core.headers import Header
+from gateway.core.health import OK, Health
 
-PATHS = frozenset({"/livez", "/readyz"})
+LIVE = "/livez"
+READY = "/readyz"
+PATHS = frozenset({LIVE, READY})
+
+Look = Callable[[], Awaitable[Health]]
 
 
-def answer(now: float) -> tuple[list[Header], bytes]:
+async def always_ready() -> Health:
+    """Where nobody looks."""
+    return Health()
+
+
+async def answer(path: str, look: Look, now: float) -> tuple[int, list[Header], bytes]:
     """
-    Head and body of a 200: the process serves.
+    Status, head and body of an answer.
 
-    `/livez` asks whether to restart it, `/readyz` whether to send it requests. A process that has started and is
-    not stopping is both.
+    `/livez` asks whether to restart the process: it serves, so no. `/readyz` asks whether to send it requests.
 
     Args:
+        path: one of `PATHS`.
+        look: how it is.
         now: epoch seconds, for Date.
     """
-    body = orjson.dumps({"status": "ok"})
+    if path == LIVE:
+        return (200, *_json({"status": OK}, now))
+    health = await look()
+    return (200 if health.is_ready else 503, *_json({"status": health.status, "parts": health.parts}, now))
+
+
+def _json(content: object, now: float) -> tuple[list[Header], bytes]:
+    body = orjson.dumps(content)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode("ascii")),

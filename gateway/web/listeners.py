@@ -16,18 +16,21 @@ class Listeners:
         public: what the world may ask.
         ops: what only the operator may ask; it also gets the lifespan.
         ops_port: the port of the operator's listener, as bound.
+
+    Attributes:
+        ops: may be another one from some request on; the lifespan stays with the first.
     """
 
     def __init__(self, public: ASGIApp, ops: ASGIApp, ops_port: int) -> None:
+        self.ops = ops
         self._public = public
-        self._ops = ops
         self._ops_port = ops_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the connection to the application of its listener."""
         if scope["type"] == "lifespan":
-            await self._ops(scope, receive, send)
+            await self.ops(scope, receive, send)
             return
         server = scope.get("server")
         is_ops = server is not None and server[1] == self._ops_port
-        await (self._ops if is_ops else self._public)(scope, receive, send)
+        await (self.ops if is_ops else self._public)(scope, receive, send)

@@ -15,21 +15,24 @@ from gateway.web import health
 
 def build(
     clock: Clock,
-    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+    look: health.Look,
     admin: Sequence[BaseRoute] = (),
+    *,
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
 ) -> Starlette:
     """
     The application of the operator's listener.
 
     Args:
         clock: for dates.
-        lifespan: opens and closes what the process holds.
+        look: whether requests should be sent here.
         admin: the admin API's routes; none without an admin token.
+        lifespan: opens and closes what the process holds.
     """
 
-    async def alive(_request: Request) -> Response:
-        headers, body = health.answer(clock.now())
-        return Response(body, headers={name.decode(): value.decode() for name, value in headers})
+    async def state(request: Request) -> Response:
+        status, headers, body = await health.answer(request.url.path, look, clock.now())
+        return Response(body, status, {name.decode(): value.decode() for name, value in headers})
 
     async def not_found(request: Request, _error: Exception) -> Response:
         message = f"There is nothing at {request.method} {request.url.path} on this listener."
@@ -37,7 +40,7 @@ def build(
         return JSONResponse({"error": error}, status_code=404)
 
     return Starlette(
-        routes=[*(Route(path, alive) for path in sorted(health.PATHS)), *admin],
+        routes=[*(Route(path, state) for path in sorted(health.PATHS)), *admin],
         exception_handlers={404: not_found, 405: not_found, HTTPException: not_found},
         lifespan=lifespan,
     )

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.headers import Header
 from gateway.flow.exchange import Arrival
-from gateway.flow.pipeline import Pipeline
+from gateway.flow.succession import Serving
 from gateway.flow.tasks import ClientGoneError
 from gateway.ports import Clock, Ids
 from gateway.web import errors, health
@@ -114,24 +114,34 @@ class Proxy:
     The ASGI application of the public listener. It runs behind `guard.GuardedProtocol`.
 
     Args:
-        pipeline: answers requests.
+        serving: answers requests.
         clock: for arrival times and dates.
         ids: names for requests.
         body_timeout_s: how long a client may pause while it sends its body.
+        look: whether requests should be sent here.
     """
 
-    def __init__(self, pipeline: Pipeline, clock: Clock, ids: Ids, *, body_timeout_s: float) -> None:
-        self._pipeline = pipeline
+    def __init__(
+        self,
+        serving: Serving,
+        clock: Clock,
+        ids: Ids,
+        *,
+        body_timeout_s: float,
+        look: health.Look = health.always_ready,
+    ) -> None:
+        self._serving = serving
         self._clock = clock
         self._ids = ids
         self._body_timeout_s = body_timeout_s
+        self._look = look
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         line: Line = scope["extensions"][LINE]["line"]
         client = Connection(receive, send, line, self._clock, self._body_timeout_s)
         if scope["path"] in health.PATHS and scope["method"] in {"GET", "HEAD"}:
-            await client.whole(200, *health.answer(self._clock.now()))
+            await client.whole(*await health.answer(scope["path"], self._look, self._clock.now()))
             return
         arrival = Arrival(
             id=self._ids.new(),
@@ -141,4 +151,4 @@ class Proxy:
             headers=tuple(scope["headers"]),
             at=self._clock.ticks(),
         )
-        await self._pipeline.serve(arrival, client)
+        await self._serving.serve(arrival, client)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from gateway.cli import run as module
 from gateway.cli import server
+from gateway.cli.configuration import Configuration
 from gateway.cli.run import run
 from gateway.cli.serve import Bound
 from gateway.settings import Settings, load
@@ -77,8 +78,8 @@ def welcomed(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings of each start; nothing is started."""
     found: list[Settings] = []
 
-    def start(settings: Settings, bound: Bound) -> None:
-        found.append(settings)
+    def start(configured: Configuration, bound: Bound) -> None:
+        found.append(configured.settings)
         bound.public.close()
         bound.ops.close()
 

@@ -393,3 +393,7 @@ async def test_contents_come_back_with_their_entry(cache: Cache) -> None:
     contents = Contents(4, links=("https://pictures.example/ä",))
     assert await kept(cache, b"body", entry(1, 4, contents=contents))
     assert (await only(cache, 1)).contents == contents
+
+
+async def test_a_cache_that_can_be_read_answers(cache: Cache) -> None:
+    await cache.ping()

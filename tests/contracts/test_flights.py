@@ -316,3 +316,7 @@ async def test_any_pieces_come_in_order(
             await leading.land(Stored())
             for one in hearing:
                 assert await one == (Began(201, HEADERS), b"".join(pieces), Stored())
+
+
+async def test_what_can_be_asked_answers(world: World) -> None:
+    await world.process().ping()

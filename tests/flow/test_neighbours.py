@@ -82,6 +82,9 @@ class Shared:
     async def beat(self) -> None:
         pass
 
+    async def ping(self) -> None:
+        pass
+
     async def aclose(self) -> None:
         pass
 

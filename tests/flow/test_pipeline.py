@@ -467,7 +467,7 @@ class TestOrphans:
         reply = Reply(headers=SSE, script=[PARTIAL, asyncio.Event()])
         house = House(Scripted([reply]), finish=True, limit_s=0.01)
         await self.left(house, Listener([ASKED]))
-        await asyncio.wait(house.orphans._reading)
+        await asyncio.wait(house.orphans.reading)
         await settle()
         assert house.record.cost_nusd >= 472 * 40_000
         assert reply.closed == 1

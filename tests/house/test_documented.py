@@ -7,6 +7,7 @@ import pytest
 from gateway.cli.main import COMMANDS
 from gateway.core.errors import Code
 from gateway.core.routes import ROUTES
+from gateway.settings.changes import NEW_WORKERS, RESTART
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,3 +54,10 @@ def test_links_between_pages_lead_somewhere() -> None:
             if target and "://" not in target and not (page.parent / target).exists():
                 broken.append((page.name, target))
     assert broken == []
+
+
+@pytest.mark.parametrize("name", sorted(RESTART | NEW_WORKERS))
+def test_every_setting_that_a_reload_leaves_alone_is_named(name: str) -> None:
+    rows = [line for line in text("docs/operations.md").splitlines() if f"`{name}`" in line]
+    wanted = "| a restart |" if name in RESTART else "| new workers, or a restart |"
+    assert any(row.endswith(wanted) for row in rows)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from gateway.core.record import Outcome
 from gateway.web import guard, proxy
 from gateway.web.guard import GuardedProtocol, Limits
 from tests.support.answers import read_answer, read_head
-from tests.support.gateway import KEY, LiveGateway, live_gateway
+from tests.support.gateway import KEY, PATIENT, LiveGateway, live_gateway
 from tests.support.raw import PATIENCE_S, RawUpstream, Wire, raw_client, raw_upstream, request_bytes
 from tests.support.waiting import until, write_for_ever
 
@@ -430,3 +431,56 @@ async def test_a_body_that_only_drips_gives_its_place_back(monkeypatch: pytest.M
         answer = await answering
         assert (answer.status, answer.code) == (408, "request_timeout")
         assert upstream.connections == 0
+
+
+class TestDraining:
+    """The process stops taking connections, and serves what is open to its end."""
+
+    async def test_the_next_answer_on_an_idle_connection_is_the_last_and_says_so(self) -> None:
+        async with house() as (client, _, gateway):
+            await client.write(LIVEZ)
+            assert b"connection: close" not in await client.read_until(b'{"status":"ok"}')
+            protocol(gateway).shutdown()
+            await client.write(LIVEZ)
+            said = await client.read_all()
+            assert said.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" in said
+
+    async def test_one_that_was_only_just_made_is_served(self) -> None:
+        async with house() as (client, _, gateway):
+            await until(lambda: gateway.connections > 0)
+            protocol(gateway).shutdown()
+            await client.write(LIVEZ)
+            assert (await client.read_all()).startswith(b"HTTP/1.1 200 ")
+
+    async def test_one_that_came_while_the_listener_was_closed_is_served_once(self) -> None:
+        async with house() as (_, _, gateway):
+            gateway.server.server_state.is_draining = True  # type: ignore[attr-defined]  # as our server's has it
+            async with raw_client(gateway.port) as late:
+                await late.write(LIVEZ)
+                assert b"connection: close" in await late.read_all()
+
+    async def test_an_answer_under_way_is_finished_and_the_connection_closed(self) -> None:
+        async with house() as (client, upstream, gateway):
+            await client.write(request_bytes("GET", "/v1/models"))
+            wire, _ = await upstream.request()
+            protocol(gateway).shutdown()
+            await wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            said = await client.read_all()
+            assert said.endswith(b"{}")
+            assert b"connection: close" in said
+
+    async def test_a_connection_on_which_nothing_is_asked_is_closed_after_a_while(self) -> None:
+        async with house(limits=replace(PATIENT, last_call_s=0.01)) as (client, _, gateway):
+            await until(lambda: gateway.connections > 0)
+            protocol(gateway).shutdown()
+            assert await client.read_all() == b""
+
+    async def test_a_head_that_has_begun_by_then_is_answered(self) -> None:
+        async with house(limits=replace(PATIENT, last_call_s=0.01)) as (client, _, gateway):
+            await client.write(LIVEZ[:10])
+            await until(lambda: gateway.connections > 0 and protocol(gateway)._in_head)
+            protocol(gateway).shutdown()
+            await asyncio.sleep(0.05)
+            await client.write(LIVEZ[10:])
+            assert (await client.read_all()).startswith(b"HTTP/1.1 200 ")

@@ -609,6 +609,6 @@ async def test_health_needs_no_key() -> None:
     async with house() as (client, _, _gateway):
         for path in ("/livez", "/readyz"):
             answer = await ask(client, request_bytes("GET", path, key=None))
-            assert (answer.status, answer.body) == (200, b'{"status":"ok"}')
+            assert answer.status == 200
             await client.write(request_bytes("HEAD", path, key=None))
             assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")

@@ -79,6 +79,7 @@ class RedisCache:
         self._max_bytes = max_bytes
         self._stale_if_error_s = stale_if_error_s
         self._store = Store(address, clock.ticks, patience=patience)
+        self._prefix = prefix
         self._index = Index(self._store, prefix)
         self._records = Records(self._store, prefix)
         self._bodies = Bodies(self._store, prefix)
@@ -137,6 +138,10 @@ class RedisCache:
             keep=self._keep,
             complain=lambda error: self._complain("cannot be written to", error),
         )
+
+    async def ping(self) -> None:
+        """Returns if a server answers."""
+        await self._store.ask("EXISTS", f"{self._prefix}ping", insists=True)
 
     async def touch(self, entry: Entry) -> None:
         """Note that an entry was of use. Nobody waits for it to be written down."""

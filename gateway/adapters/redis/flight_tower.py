@@ -199,6 +199,15 @@ class Tower:
                     found = await self._wait(stream, *what)
         return tuple(_told(number, fields) for _, entries in found or () for number, fields in entries)
 
+    async def ping(self) -> None:
+        """
+        Returns if a server answers.
+
+        Raises:
+            StoreFailed: it does not.
+        """
+        await self._store.ask("EXISTS", f"{self._prefix}ping", insists=True)
+
     async def aclose(self) -> None:
         """Close every connection; who asks later opens new ones."""
         await self._store.aclose()

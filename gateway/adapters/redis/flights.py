@@ -86,6 +86,10 @@ class RedisFlights:
         flights: tuple[RedisLead | RedisFollow, ...] = (*self._led.values(), *self._followed)
         await asyncio.gather(*(one.renew() for one in flights), self._clear_up())
 
+    async def ping(self) -> None:
+        """Returns if a server answers."""
+        await self._tower.ping()
+
     async def aclose(self) -> None:
         """Release what is led."""
         await asyncio.gather(*(lead.release() for lead in tuple(self._led.values())))

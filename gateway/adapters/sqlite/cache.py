@@ -171,6 +171,13 @@ class SqliteCache:
         except _FAILURES as error:
             raise _failed(error) from error
 
+    async def ping(self) -> None:
+        """Returns if the index can be read."""
+        try:
+            await asyncio.to_thread(self._file.read, acts.look)
+        except _FAILURES as error:
+            raise _failed(error) from error
+
     async def tidy(self, now: float) -> None:
         """Forget what is of no use, and remove what nobody refers to."""
         try:

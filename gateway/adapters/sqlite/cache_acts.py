@@ -158,6 +158,11 @@ def reconcile(db: apsw.Connection, blobs: Blobs, digests: Sequence[str]) -> None
             blobs.remove(digest)
 
 
+def look(db: apsw.Connection) -> None:
+    """Read something."""
+    db.execute("SELECT entries FROM total").fetchone()
+
+
 def stats(db: apsw.Connection, max_bytes: int) -> CacheStats:
     """How full it is."""
     with db:  # one state of the index for both questions

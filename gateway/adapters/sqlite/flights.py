@@ -113,6 +113,10 @@ class SqliteFlights:
                 # Nobody can follow it any more. Who does already has lost nothing yet, but would, with the next leader.
                 await lead.release()
 
+    async def ping(self) -> None:
+        """Returns if the database can be asked."""
+        await self.run(lambda db: db.execute("SELECT 1 FROM flight LIMIT 1").fetchone())
+
     async def aclose(self) -> None:
         """Release what is led, and close the file."""
         for lead in tuple(self._led.values()):

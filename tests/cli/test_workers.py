@@ -1,0 +1,42 @@
+"""Worker processes are looked after. How they are replaced: tests/system/test_rolling_restart.py."""
+
+import signal
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.process import Running, gateway_process
+from tests.support.waiting import until
+from tests.support.workers import tell, workers_of
+
+pytestmark = pytest.mark.system
+NOBODY = "http://127.0.0.1:9/v1"
+
+
+def answers(gateway: Running) -> bool:
+    try:
+        return httpx2.get(f"{gateway.url}/livez", trust_env=False, timeout=1).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+async def test_a_worker_that_hangs_is_killed_and_another_one_started(tmp_path: Path) -> None:
+    with gateway_process(NOBODY, tmp_path, arguments=("--workers", "2")) as gateway:
+        await until(lambda: answers(gateway), every_s=0.05)
+        await until(lambda: len(workers_of(gateway)) == 2, every_s=0.05)
+        hanging, _ = workers_of(gateway)
+        tell([hanging], signal.SIGSTOP)
+        await until(lambda: hanging not in workers_of(gateway), every_s=0.1)
+        await until(lambda: len(workers_of(gateway)) == 2, every_s=0.05)
+        assert f"worker {hanging} does not answer, and is killed" in gateway.log.read_text()
+
+
+async def test_where_no_worker_can_start_the_gateway_ends_and_says_so(tmp_path: Path) -> None:
+    with gateway_process(NOBODY, tmp_path, arguments=("--workers", "2")) as gateway:
+        await until(lambda: answers(gateway), every_s=0.05)
+        await until(lambda: len(workers_of(gateway)) == 2, every_s=0.05)
+        (tmp_path / "data" / "ledger.db").rename(tmp_path / "away.db")
+        tell(workers_of(gateway), signal.SIGKILL)
+        assert gateway.process.wait(60) == 3
+        assert "a worker failed to start, and none serves: the gateway ends" in gateway.log.read_text()
