@@ -133,8 +133,13 @@ class CountingJournal:
         self._counters = counters
         self._names = names
 
-    def write(self, record: Record, *, is_news: bool = True) -> None:
-        """Count a record, if it is the first of its request, and pass it on."""
-        if is_news:
+    def write(self, record: Record, *, counts: bool = True) -> None:
+        """Pass a record on, and count its request."""
+        self._journal.write(record, counts=counts)
+        if counts:
             self._counters.take(of_request(record, self._names))
-        self._journal.write(record, is_news=is_news)
+
+    def count(self, record: Record) -> None:
+        """Count the request."""
+        self._counters.take(of_request(record, self._names))
+        self._journal.count(record)

@@ -17,9 +17,7 @@ import logging
 import mmap
 import os
 import secrets
-import shutil
 import struct
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -256,59 +254,3 @@ def _write_dead(folder: Path, values: Mapping[Series, int], files: Iterable[Path
     beside = folder / "dead.new"
     beside.write_bytes(orjson.dumps(plain))
     beside.replace(folder / "dead")
-
-
-# The folder, which the process that starts the workers makes and removes
-
-_FOLDER: Final = "metrics-"
-
-
-class Home:
-    """
-    A private folder for the files of all workers. Its maker holds it (flock) as long as it lives.
-
-    Args:
-        folder: it.
-        fd: of the lock.
-    """
-
-    def __init__(self, folder: Path, fd: int) -> None:
-        self.folder = folder
-        self._fd = fd
-
-    @classmethod
-    def made(cls, places: Iterable[Path]) -> "Home | None":
-        """
-        A new folder in the first of the places that can be written to; what dead gateways left there is removed.
-
-        Returns:
-            None: none of them can.
-        """
-        for place in places:
-            try:
-                place.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _sweep(place)
-                folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=place)).resolve()
-                fd = os.open(folder / "held", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                return cls(folder, fd)
-            except OSError as error:
-                _log.warning("metrics cannot be kept in %s: %s", place, error)
-        return None
-
-    def remove(self) -> None:
-        """It is of no use any more."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):
-            os.close(self._fd)
-
-
-def _sweep(place: Path) -> None:
-    for folder in place.glob(f"{_FOLDER}*"):
-        with suppress(OSError):
-            fd = os.open(folder / "held", os.O_RDWR)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(fd)

@@ -105,20 +105,25 @@ def start(settings: Settings, bound: Bound) -> None:
     if waiting:
         _log.warning("accepted, but not honoured by this version yet: %s", ", ".join(waiting))
     try:
-        app.prepare(settings)
+        scratch = app.prepare(settings)
     except UnfitError as error:
         raise click.ClickException(str(error)) from None
     addresses = f"{server.address_of(bound.public)} (operators: {server.address_of(bound.ops)})"
     click.echo(f"imagegate {__version__} listens on {addresses}")
     sys.stdout.flush()
     ops_port: int = bound.ops.getsockname()[1]
-    server.run(
-        server.config(
-            functools.partial(server.with_parent, app.build, settings, ops_port),
-            protocol=app.protocol(settings),
-            factory=True,
-            workers=settings.server.workers,
-            drain_timeout_s=settings.server.drain_timeout_s,
-        ),
-        [bound.public, bound.ops],
-    )
+    counted_in = None if scratch is None else scratch.path
+    try:
+        server.run(
+            server.config(
+                functools.partial(server.with_parent, app.build, settings, ops_port, counted_in),
+                protocol=app.protocol(settings),
+                factory=True,
+                workers=settings.server.workers,
+                drain_timeout_s=settings.server.drain_timeout_s,
+            ),
+            [bound.public, bound.ops],
+        )
+    finally:
+        if scratch is not None:
+            scratch.remove()

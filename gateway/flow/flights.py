@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, Protocol, TypeAlias, assert_never
+from weakref import WeakSet
 
 from gateway.core.errors import UpstreamFailed
 from gateway.core.flight import (
@@ -178,6 +179,7 @@ class Flights:
         self._landed: dict[str, tuple[Landed, float]] = {}
         """And until when that is of use, epoch seconds."""
         self._unattended: set[_Airborne] = set()
+        self._following: WeakSet[Follow] = WeakSet()
         self._elsewhere: set[_Airborne] = set()
         """Led here, with passengers in other processes only."""
 
@@ -185,6 +187,11 @@ class Flights:
     def unattended(self) -> int:
         """How many go on though nobody is aboard."""
         return len(self._unattended)
+
+    @property
+    def followers(self) -> int:
+        """How many of this process get what another call brings."""
+        return sum(one.is_aboard for one in self._following)
 
     async def join(self, name: str, *, looked_at: float, has_sent: Callable[[], bool]) -> Joined:
         """
@@ -239,7 +246,9 @@ class Flights:
         return flight
 
     def _follow(self, flight: _Airborne, has_sent: Callable[[], bool]) -> Follow:
-        return Follow(flight.cabin, self._clock, has_sent=has_sent, max_wait_s=self._max_wait_s)
+        follow = Follow(flight.cabin, self._clock, has_sent=has_sent, max_wait_s=self._max_wait_s)
+        self._following.add(follow)
+        return follow
 
     def _enter(self, name: str, looked_at: float) -> Literal[Entrance.LOOK_AGAIN, Entrance.ALONE] | None:
         found, _ = self._landed.get(name, (None, 0.0))

@@ -8,15 +8,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from gateway.ports import Clock
 from gateway.web import health
+from gateway.web.metrics import PATH
 
 
 def build(
     clock: Clock,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
     admin: Sequence[BaseRoute] = (),
+    metrics: ASGIApp | None = None,
 ) -> Starlette:
     """
     The application of the operator's listener.
@@ -25,6 +28,7 @@ def build(
         clock: for dates.
         lifespan: opens and closes what the process holds.
         admin: the admin API's routes; none without an admin token.
+        metrics: answers `/metrics`; None: nobody does.
     """
 
     async def alive(_request: Request) -> Response:
@@ -36,8 +40,9 @@ def build(
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": "unknown_url"}
         return JSONResponse({"error": error}, status_code=404)
 
+    scraped = [] if metrics is None else [Route(PATH, metrics, methods=["GET"])]
     return Starlette(
-        routes=[*(Route(path, alive) for path in sorted(health.PATHS)), *admin],
+        routes=[*(Route(path, alive) for path in sorted(health.PATHS)), *scraped, *admin],
         exception_handlers={404: not_found, 405: not_found, HTTPException: not_found},
         lifespan=lifespan,
     )
