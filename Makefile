@@ -57,6 +57,7 @@ lock: $(VENV)/.dev ## write the hash-locked requirements anew, newest versions t
 
 generated: $(VENV)/.dev ## write anew what is made of the code: docs/metrics.md and the dashboards
 	$(BIN)/python -m deploy.metrics_page
+	$(BIN)/python -m deploy.grafana.build
 
 clean: ## remove what make made (not data/)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis demo
