@@ -29,11 +29,12 @@ def health() -> Dashboard:
         {
             "Now": [
                 number(
-                    "Version",
-                    "Of the gateways that run.",
+                    "Gateways",
+                    "That run, by version.",
                     "count by (version) (imagegate_build_info)",
                     COUNT,
                     0,
+                    "{{version}}",
                 ),
                 number(
                     "Open reservations",

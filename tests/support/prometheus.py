@@ -51,9 +51,10 @@ class Prometheus:
         return result
 
     async def value(self, query: str) -> float:
-        """The only value of it."""
-        (one,) = await self.ask(query)
-        return float(one["value"][1])
+        """The only value of it; 0: there is none."""
+        found = await self.ask(query)
+        assert len(found) <= 1, found
+        return float(found[0]["value"][1]) if found else 0.0
 
     async def rules(self) -> list[Mapping[str, Any]]:
         """Every rule, with how it does."""
