@@ -1,51 +1,40 @@
 """Who is introduced to whom: the only file that chooses implementations."""
 
 import functools
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway import __version__
 from gateway.adapters import log
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.ids import TimeOrderedIds
 from gateway.adapters.journal import PROCESS, LogJournal
 from gateway.adapters.keyfile import FileKeys
-from gateway.adapters.metered import CountingJournal, metered, metered_ledger
 from gateway.adapters.outbox import FileOutbox
-from gateway.adapters.processes import ProcFiles
-from gateway.adapters.prometheus import PrometheusText
 from gateway.adapters.scratch import Scratch
 from gateway.adapters.spool import FileSpool
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.adapters.sqlite.flights import SqliteFlights
 from gateway.adapters.sqlite.idempotency import SqliteIdempotencyKeys
 from gateway.adapters.sqlite.ledger import SqliteLedger
-from gateway.adapters.tallies import Tallies
 from gateway.adapters.transport import FastUpstream
 from gateway.adapters.upstream import Httpx2Upstream
 from gateway.catalog import load as load_catalog
 from gateway.core.admission import DefaultModels
 from gateway.core.catalog import Catalog
 from gateway.core.credentials import Account, Credential
-from gateway.core.directory import Directory
 from gateway.core.freshness import Rules as LifeRules
-from gateway.core.metrics import BUILD_INFO, Sample
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, Scope, digest_of
-from gateway.core.tallying import Names, names_of
+from gateway.counting import Counting, scratch_of
 from gateway.flow.account import Accounts
 from gateway.flow.background import Background
 from gateway.flow.flights import Flights
-from gateway.flow.gauges import Presence, StoreGauges
 from gateway.flow.keep import Keeper
 from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
@@ -54,8 +43,7 @@ from gateway.flow.replays import Replays
 from gateway.flow.sharing import Sharing
 from gateway.flow.tasks import spawn
 from gateway.flow.wanted import Terms
-from gateway.ports import Cache, Calendar, Clock, Journal, Ledger, Timeouts, UnfitError, Upstream
-from gateway.ports.metrics import Counters
+from gateway.ports import Calendar, Clock, Ledger, Timeouts, Upstream
 from gateway.settings import AllowSettings, Settings, UpstreamSettings
 from gateway.settings.directory import directory_of
 from gateway.web import ops
@@ -65,10 +53,8 @@ from gateway.web.admin import limits as admin_limits
 from gateway.web.admin import scopes as admin_scopes
 from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.listeners import Listeners
-from gateway.web.metrics import InFlight, Metrics
 from gateway.web.proxy import Proxy
 
-T = TypeVar("T")
 _EVERYTHING_BYTES = 1 << 60
 ONLY_CREDENTIAL = "default"
 """The name of `upstream.api_key` where there is no pool."""
@@ -80,22 +66,13 @@ def prepare(settings: Settings) -> Scratch | None:
     What is made once, before the first worker starts.
 
     Returns:
-        Where several workers count together, to be removed when they have ended; None: nobody does.
+        Where the workers count, to be removed when they have ended; None: there is only one.
 
     Raises:
-        UnfitError: the ledger cannot be used, or nothing can be counted; the message says why and what to do.
+        UnfitError: the ledger cannot be used, or nothing counted; the message says why and what to do.
     """
     SqliteLedger.open(ledger_folder(settings))
-    if settings.server.workers == 1 or not settings.metrics.enabled:
-        return None
-    places = (ledger_folder(settings), Path(tempfile.gettempdir()))
-    scratch = Scratch.made(places)
-    if scratch is None:
-        there = " or ".join(map(str, places))
-        raise UnfitError(
-            f"Several workers count together in a file: let {there} be written to, or set metrics.enabled = false."
-        )
-    return scratch
+    return scratch_of(settings, ledger_folder(settings))
 
 
 def build(settings: Settings, ops_port: int, counted_in: Path | None = None) -> ASGIApp:
@@ -111,11 +88,11 @@ def build(settings: Settings, ops_port: int, counted_in: Path | None = None) -> 
     clock = SystemClock()
     upstream = _upstream(settings.upstream)
     catalog, accounting = load_catalog(settings.catalog.path), _accounting(settings)
-    counting = _Counting(Tallies(counted_in), names_of(catalog), clock) if settings.metrics.enabled else None
-    journal = PROCESS.journal = LogJournal() if counting is None else counting.journal(LogJournal())
+    counting = Counting(settings, catalog, clock, counted_in)
+    journal = PROCESS.journal = counting.journal(LogJournal())
     # Where there are several workers `prepare` has made it, before the first of them.
     opened = SqliteLedger.open(ledger_folder(settings), make=settings.server.workers == 1)
-    ledger: Ledger = opened if counting is None else counting.ledger(opened)
+    ledger = counting.ledger(opened)
     calendar = ZoneCalendar(settings.org.timezone)
     keeper = Keeper(
         ledger,
@@ -154,16 +131,6 @@ def build(settings: Settings, ops_port: int, counted_in: Path | None = None) -> 
         sharing=sharing,
     )
 
-    public: ASGIApp = Proxy(
-        pipeline, clock, TimeOrderedIds(clock.now), body_timeout_s=settings.server.body_timeout_s
-    )
-    directory, metrics, presence = directory_of(settings), None, None
-    if counting is not None:
-        public = inside = InFlight(public)
-        presence = _presence(counting, inside, sharing, orphans, keeper)
-        gauges = _gauges(settings, directory, accounts, sharing.cache)
-        metrics = counting.told(presence, gauges)
-
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         # What dead workers left in the outbox is the truth: it comes before what is charged as lost.
@@ -173,14 +140,13 @@ def build(settings: Settings, ops_port: int, counted_in: Path | None = None) -> 
             spawn("background", background.run()),
             spawn("flights", sharing.flights.run()),
             spawn("cache", sharing.tidy()),
+            *counting.caring(),
         ]
-        if sharing is not None:
-            caring += [spawn("flights", sharing.flights.run()), spawn("cache", sharing.tidy())]
-        if presence is not None:
-            caring.append(spawn("presence", presence.run()))
         try:
             yield
         finally:
+            # Their clients have left, and may ask again: what is under way is read to its end as long as there is time.
+            await sharing.drain(settings.server.drain_timeout_s)
             for care in caring:
                 care.cancel()
             await sharing.aclose()
@@ -188,70 +154,18 @@ def build(settings: Settings, ops_port: int, counted_in: Path | None = None) -> 
             await keeper.aclose()
             await ledger.aclose()
 
+    proxy = Proxy(pipeline, clock, TimeOrderedIds(clock.now), body_timeout_s=settings.server.body_timeout_s)
+    public, metrics = counting.inside(proxy), counting.endpoint(accounts, sharing, orphans)
     token = settings.auth.admin_token
     secret = None if token is None else token.get_secret_value()
-    admin = [] if secret is None else _admin(directory, ledger, calendar, clock, secret)
+    admin = [] if secret is None else _admin(settings, ledger, calendar, clock, secret)
     if secret is not None and sharing.cache is not None:
-        admin += admin_cache.routes(sharing.cache, secret)
+        admin += admin_cache.routes(sharing, secret)
     return Listeners(public, ops.build(clock, lifespan, admin, metrics), ops_port)
 
 
-@dataclass(frozen=True, slots=True)
-class _Counting:
-    """What is counted in this process, and by which names."""
-
-    counters: Counters
-    names: Names
-    clock: Clock
-
-    def journal(self, journal: Journal) -> Journal:
-        return CountingJournal(journal, self.counters, self.names)
-
-    def ledger(self, ledger: Ledger) -> Ledger:
-        return metered_ledger(ledger, self.counters, self.clock, self.names)
-
-    def told(self, presence: Presence, gauges: StoreGauges) -> Metrics:
-        return Metrics(
-            self.counters,
-            PrometheusText(),
-            ProcFiles(),
-            publish=presence.publish,
-            read=gauges.read,
-            constant=[Sample(BUILD_INFO, (__version__,), 1)],
-        )
-
-
-def _watched(counting: _Counting | None, port: T, name: str) -> T:
-    return port if counting is None else metered(port, name, counting.counters, counting.clock)
-
-
-def _presence(
-    counting: _Counting, inside: InFlight, sharing: Sharing, orphans: Orphans, keeper: Keeper
-) -> Presence:
-    return Presence(
-        counting.counters,
-        lambda: {
-            "requests": inside.requests,
-            "streams": inside.streams,
-            "followers": sharing.flights.followers,
-            "orphans": len(orphans) + sharing.flights.unattended,
-        },
-        lambda: keeper.waiting,
-    )
-
-
-def _gauges(settings: Settings, directory: Directory, accounts: Accounts, cache: Cache | None) -> StoreGauges:
-    shown = directory if settings.metrics.key_labels else (directory.org, *directory.teams)
-    claimants = [entry.claimant for entry in shown]
-    return StoreGauges(accounts.keeper.ledger, cache, claimants, accounts.calendar, accounts.clock)
-
-
 def _sharing(
-    settings: Settings,
-    accounts: Accounts,
-    orphans: Orphans,
-    ledger: SqliteLedger,
-    counting: _Counting | None,
+    settings: Settings, accounts: Accounts, orphans: Orphans, ledger: SqliteLedger, counting: Counting
 ) -> Sharing:
     clock, cache = accounts.clock, settings.cache
     folder = ((cache.url or settings.store.url).folder) or ledger_folder(settings)
@@ -262,17 +176,17 @@ def _sharing(
     # Answers that were promised to whoever repeats a call lie with the ledger, and are not evicted.
     answers = SqliteCache.at(ledger_folder(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES)
     return Sharing(
-        _watched(counting, kept, "cache") if cache.enabled else None,
+        counting.watched(kept, "cache") if cache.enabled else None,
         Flights(
             clock,
             max_wait_s=cache.max_wait_s,
             hit_for_miss_s=cache.hit_for_miss_s,
             reel=Reel(),
-            shared=_watched(counting, SqliteFlights(folder, clock.now), "flights")
+            shared=counting.watched(SqliteFlights(folder, clock.now), "flights")
             if settings.server.workers > 1
             else None,
         ),
-        Replays(_watched(counting, SqliteIdempotencyKeys(ledger), "keys"), answers, accounts),
+        Replays(counting.watched(SqliteIdempotencyKeys(ledger), "keys"), answers, accounts),
         accounts,
         orphans,
         Terms(
@@ -294,7 +208,8 @@ def _sharing(
     )
 
 
-def _admin(directory: Directory, ledger: Ledger, calendar: Calendar, clock: Clock, token: str) -> list[Route]:
+def _admin(settings: Settings, ledger: Ledger, calendar: Calendar, clock: Clock, token: str) -> list[Route]:
+    directory = directory_of(settings)
     return [
         *admin_ledger.routes(ledger, calendar, token),
         *admin_limits.routes(ledger, directory, calendar, clock, token),

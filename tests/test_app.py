@@ -9,7 +9,6 @@ from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.catalog import load as load_catalog
 from gateway.core.principal import digest_of
 from gateway.settings import Settings, load
-from gateway.settings.directory import directory_of
 from tests.support.clock import FakeClock
 
 CONFIG = """
@@ -70,7 +69,7 @@ def test_the_only_key_is_the_default_credential() -> None:
 async def test_the_admin_api_shows_usage_limits_and_scopes(tmp_path: Path) -> None:
     clock = FakeClock()
     ledger = SqliteLedger.open(tmp_path, clock.now)
-    routes = app._admin(directory_of(settings(tmp_path)), ledger, ZoneCalendar("UTC"), clock, "token")
+    routes = app._admin(settings(tmp_path), ledger, ZoneCalendar("UTC"), clock, "token")
     found = {(route.path, method) for route in routes for method in route.methods or () if method != "HEAD"}
     assert found == {
         ("/admin/ledger", "GET"),

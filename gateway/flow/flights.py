@@ -193,6 +193,12 @@ class Flights:
         """How many of this process get what another call brings."""
         return sum(one.is_aboard for one in self._following)
 
+    def cut(self) -> None:
+        """Read on no more where nobody is aboard."""
+        for flight in tuple(self._unattended):
+            self._unattended.discard(flight)
+            self._cut(flight)
+
     async def join(self, name: str, *, looked_at: float, has_sent: Callable[[], bool]) -> Joined:
         """
         How a call comes in that found no entry.

@@ -244,7 +244,7 @@ UNBUILT: Final[dict[str, str]] = {
     "cache.url": "Redis",
     "auth.pepper": "keys in the store",
     "key.inject_safety_identifier": "safety identifiers",
-    "tenancy": "ownership",
+    "tenancy.unknown_ids": "ownership",
 }
 """
 What is accepted and not honoured yet: a setting or a section -> the part that will honour it. `store.url` waits only

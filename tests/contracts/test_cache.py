@@ -25,6 +25,8 @@ from tests.support.redis import shared_cluster, shared_server
 MAX_BYTES = 32 << 20
 STALE_IF_ERROR_S = 100.0
 PIECE_BYTES = 256 * 1024
+PATIENCE = 20.0
+"""What is promised is no matter of time."""
 SIZES = [1, 1000, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 5_000_000]
 
 
@@ -40,6 +42,7 @@ def on(address: Callable[[], RedisAddress]) -> Callable[[Path, FakeClock], Cache
             max_bytes=MAX_BYTES,
             stale_if_error_s=STALE_IF_ERROR_S,
             prefix=f"{folder}:",
+            patience=PATIENCE,
         )
 
     return make

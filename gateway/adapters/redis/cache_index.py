@@ -133,7 +133,9 @@ class Index:
         """
         one = entry.original
         names = [fit(name) for name in (one.key, one.team, one.model, one.tool_model, one.response_id)]
-        found, used, leaves_work = await self._run(
+        found, used, leaves_work = await self._store.run(
+            _SCRIPT,
+            self._keys,
             "keep",
             name_of(entry.key, entry.form.name),
             entry.digest,

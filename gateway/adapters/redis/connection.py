@@ -9,14 +9,15 @@ Not here: what is kept there, and what is asked again.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from redis import exceptions
+from redis._parsers import AsyncCommandsParser
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.cluster import ClusterNode, NodesManager
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
@@ -27,6 +28,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import NoBackoff
+from redis.cluster import PRIMARY
 
 from gateway.ports import StoreFailed
 
@@ -79,7 +81,7 @@ def connect(
         address: of the store.
         timeout_s: for each command; for a place in the pool too. None: for ever, for reads that block.
         connect_timeout_s: for a connection.
-        connections: at once, to each server. Who comes later waits, but in a cluster is refused (see `failed`): there
+        connections: at once, to each server. Who comes later waits, but in a cluster is refused: there
             whoever uses the client bounds it.
     """
     common: dict[str, Any] = {  # Any: redis-py's keyword arguments, which are of every type
@@ -120,6 +122,10 @@ class NotConnectedError(exceptions.ConnectionError):
     """There was no connection: nothing was sent."""
 
 
+class NotDoneError(exceptions.ResponseError):
+    """A script did nothing, and says so."""
+
+
 class _Candid(AbstractConnection):
     """A connection that tells a failure to connect, after which nothing was sent, from one to read an answer."""
 
@@ -156,16 +162,43 @@ class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """Asks the sentinels for the master, and makes who comes later wait."""
 
 
+class _Cluster(RedisCluster):
+    """One that knows who has which slots before it asks: else the first commands go to anybody, and are sent on."""
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - redis-py's own
+        await self.initialize()
+        return await super().execute_command(*args, **kwargs)
+
+
+class _Commands(AsyncCommandsParser):
+    """Asks any node what commands there are: redis-py asks the first, and gives up for good while that one is dead."""
+
+    def __init__(self, nodes: NodesManager) -> None:
+        super().__init__()
+        self._nodes = nodes
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:
+        *others, last = [
+            one for one in (node, *self._nodes.get_nodes_by_server_type(PRIMARY)) if one is not None
+        ]
+        for one in others:
+            with suppress(exceptions.ConnectionError, exceptions.TimeoutError):
+                await super().initialize(one)
+                return
+        await super().initialize(last)
+
+
 def _once() -> Retry:
     return Retry(NoBackoff(), 0)
 
 
 def _cluster(address: RedisAddress, common: dict[str, Any], connections: int) -> RedisCluster:
-    client = RedisCluster(
+    client = _Cluster(
         startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
         max_connections=connections,
         retry=_once(),
         require_full_coverage=False,  # the slots of others are not ours
+        reinitialize_steps=0,  # else every fifth MOVED cuts what is under way to all nodes
         ssl=address.tls,
         **common,
     )
@@ -174,6 +207,7 @@ def _cluster(address: RedisAddress, common: dict[str, Any], connections: int) ->
     client.connection_kwargs["connection_class"] = link
     for node in client.startup_nodes:
         node.connection_class = link
+    client.commands_parser = _Commands(client.nodes_manager)
     return client
 
 
@@ -198,6 +232,10 @@ def _behind_sentinel(address: RedisAddress, common: dict[str, Any], connections:
 async def close(client: Client) -> None:
     """Close every connection, those to the sentinels too. At any time, more than once."""
     await client.aclose()
+    if isinstance(client, RedisCluster):
+        # After an error it takes itself for closed (redis-py 8.1), whatever is open.
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await client.nodes_manager.aclose(nodes)
     pool = getattr(client, "connection_pool", None)
     if isinstance(pool, SentinelConnectionPool):
         await pool.sentinel_manager.aclose()
@@ -216,7 +254,9 @@ _REFUSED: Final = (
     exceptions.NoPermissionError,
     exceptions.NoScriptError,
     MasterNotFoundError,
+    exceptions.AskError,  # and MOVED
     NotConnectedError,
+    NotDoneError,
 )
 """Of these it is certain that nothing was done."""
 _REFUSALS: Final = (
@@ -235,21 +275,12 @@ _SAID: Final = ("The previous master is now a slave", "No connection available."
 """Likewise: of a master behind Sentinel that answered READONLY, and of the pool."""
 
 
-def failed(error: Exception, address: RedisAddress) -> StoreFailed:
-    """
-    What a failure means for whoever asked.
-
-    Args:
-        error: from redis-py, or a TimeoutError of ours around it.
-        address: whose password must not be shown.
-    """
-    said = str(error)
-    if address.password:
-        said = said.replace(address.password, "***")
-    return StoreFailed(f"{type(error).__name__}: {said}".rstrip(": "), unknown=not _is_refused(error))
+FAILURES: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+"""All that redis-py raises, and what a TimeoutError around it is."""
 
 
-def _is_refused(error: Exception) -> bool:
+def is_refused(error: BaseException) -> bool:
+    """Whether it is certain that nothing was done."""
     if isinstance(error, _REFUSED):
         return True
     if isinstance(error, exceptions.ResponseError):
@@ -259,15 +290,28 @@ def _is_refused(error: Exception) -> bool:
     return isinstance(error, exceptions.ConnectionError) and str(error) in _SAID
 
 
+def reason_of(error: BaseException, address: RedisAddress) -> str:
+    """What happened, in words, without a password."""
+    said = str(error)
+    if address.password:
+        said = said.replace(address.password, "***")
+    return f"{type(error).__name__}: {said}".rstrip(": ")
+
+
 @contextmanager
-def told(address: RedisAddress) -> Iterator[None]:
+def told(address: RedisAddress, *, only_looks: bool = False) -> Iterator[None]:
     """
     What redis-py raises within is raised as StoreFailed.
 
+    Args:
+        address: whose password must not be shown.
+        only_looks: nothing is written, whatever happens.
+
     Raises:
-        StoreFailed: see `failed`.
+        StoreFailed: `unknown`, unless it is certain that nothing was done.
     """
     try:
         yield
-    except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:  # and TimeoutError
-        raise failed(error, address) from error
+    except FAILURES as error:
+        unknown = not (only_looks or is_refused(error))
+        raise StoreFailed(reason_of(error, address), unknown=unknown) from error

@@ -47,7 +47,8 @@ class Row:
     """The server's time, epoch seconds."""
     token: str
     """Empty: there is none."""
-    lease: float
+    lease: bytes
+    """Until when its leader counts as alive, epoch microseconds, as the server has it; likewise `landed`."""
     landing: Landing | None
     landed: bytes
     size: int | None
@@ -59,12 +60,13 @@ class Row:
             return None
         if self.landing is not None:
             return Landed(self.landing, int(self.landed or 0) / 1e6)
-        return Aloft(self.lease) if self.now < self.lease else Landed(Lost(), self.now)
+        lease = int(self.lease or 0) / 1e6
+        return Aloft(lease) if self.now < lease else Landed(Lost(), self.now)
 
     @property
     def seen(self) -> str:
         """By what it is known again."""
-        return f"{self.token} {self.landed.decode()}"
+        return f"{self.token} {self.landed.decode()} {self.lease.decode()}"
 
 
 class Tower:
@@ -76,6 +78,7 @@ class Tower:
         told_time: see `flights.RedisFlights`.
         most_bytes: likewise.
         prefix: likewise.
+        patience: likewise.
     """
 
     def __init__(
@@ -85,9 +88,11 @@ class Tower:
         told_time: Callable[[], float] | None,
         most_bytes: int,
         prefix: str,
+        patience: float,
     ) -> None:
-        self._store = Store(address)
+        self._store = Store(address, patience=patience)
         self._tails: Client = connect(address, timeout_s=None, connections=TAILS)
+        self._patience = patience
         self._waiting = asyncio.Semaphore(TAILS)
         self._told_time = told_time
         self._most_bytes = most_bytes
@@ -190,7 +195,7 @@ class Tower:
             found = await self._store.ask("XREAD", "COUNT", READ_AT_ONCE, *what, within_s=LARGE_S)
         else:
             with told(self._store.address):
-                async with asyncio.timeout(BLOCK_S + ANSWER_S), self._waiting:
+                async with asyncio.timeout(BLOCK_S + ANSWER_S * self._patience), self._waiting:
                     found = await self._wait(stream, *what)
         return tuple(_told(number, fields) for _, entries in found or () for number, fields in entries)
 
@@ -228,7 +233,7 @@ def _row(found: list[bytes | None]) -> Row:
     return Row(
         now=int(now or 0) / 1e6,
         token=(token or b"").decode(),
-        lease=int(lease or 0) / 1e6,
+        lease=lease or b"",
         landing=None if landing is None else landing_loads(landing),
         landed=landed or b"",
         size=None if size is None else int(size),

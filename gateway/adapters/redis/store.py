@@ -13,7 +13,7 @@ from typing import Final
 from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
 
-from gateway.adapters.redis.connection import CONNECTIONS, RedisAddress, close, connect, told
+from gateway.adapters.redis.connection import CONNECT_S, CONNECTIONS, RedisAddress, close, connect, told
 from gateway.adapters.redis.scripts import Reply, Script, Value
 from gateway.core.breaker import Breaker
 from gateway.ports import StoreFailed
@@ -22,6 +22,8 @@ SMALL_S: Final = 0.5
 """What an answer of a few kilobytes may take. On one machine it takes a fifth of a millisecond."""
 LARGE_S: Final = 2.0
 """Where a megabyte goes over the wire."""
+QUEUE_S: Final = 2.0
+"""What may be waited for a connection besides, where many ask at once."""
 
 
 class Store:
@@ -32,6 +34,7 @@ class Store:
         address: of it.
         ticks: monotonic seconds, for the breaker. None: everybody asks, always.
         connections: that are open at once, to each server.
+        patience: times as long may everything take.
     """
 
     def __init__(
@@ -40,9 +43,16 @@ class Store:
         ticks: Callable[[], float] | None = None,
         *,
         connections: int = CONNECTIONS,
+        patience: float = 1.0,
     ) -> None:
         self.address = address
-        self.client = connect(address, timeout_s=LARGE_S, connections=connections)
+        self.client = connect(
+            address,
+            timeout_s=LARGE_S * patience,
+            connect_timeout_s=CONNECT_S * patience,
+            connections=connections,
+        )
+        self._patience = patience
         self._ticks = ticks
         self._breaker = Breaker()
         self._slots = asyncio.Semaphore(connections)
@@ -93,15 +103,21 @@ class Store:
         await close(self.client)
 
     async def _asked(self, act: Callable[[], Awaitable[Reply]], within_s: float, *, insists: bool) -> Reply:
+        # Who waits for a connection does not count against the server, and looks again when it has one: those before it
+        # may have found that nobody answers.
+        self._see_that_it_answers(insists=insists)
+        with told(self.address):
+            async with asyncio.timeout((within_s + QUEUE_S) * self._patience), self._slots:
+                self._see_that_it_answers(insists=insists)
+                return await self._answer(act, within_s)
+
+    async def _answer(self, act: Callable[[], Awaitable[Reply]], within_s: float) -> Reply:
         now = 0.0 if self._ticks is None else self._ticks()
-        if self._ticks is not None and not insists:
-            if not self._breaker.lets_pass(now):
-                raise StoreFailed("it is not asked: it has not answered lately", unknown=False)
-            self._breaker = self._breaker.asked(now)
+        self._breaker = self._breaker.asked(now)
         try:
             with told(self.address):
-                async with asyncio.timeout(within_s), self._slots:
-                    await self._introduce()
+                await self._introduce()
+                async with asyncio.timeout(within_s * self._patience):
                     answer = await act()
         except StoreFailed as failed:
             is_alive = isinstance(failed.__cause__, ResponseError)
@@ -110,11 +126,15 @@ class Store:
         self._breaker = self._breaker.succeeded()
         return answer
 
+    def _see_that_it_answers(self, *, insists: bool) -> None:
+        if not insists and not self.is_asked:
+            raise StoreFailed("it is not asked: it has not answered lately", unknown=False)
+
     async def _introduce(self) -> None:
         # Of the first commands of a cluster's client that come at once some are cut: it closes connections that others
         # have just taken, when it has learnt which servers there are (redis-py 8.1). So it learns that first.
         if self._is_introduced or not isinstance(self.client, RedisCluster):
             return
-        async with self._introducing:
+        async with asyncio.timeout(LARGE_S * self._patience), self._introducing:
             await self.client.initialize()
             self._is_introduced = True

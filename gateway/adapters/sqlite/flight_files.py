@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from gateway.adapters.sqlite.room import leave_room
 from gateway.core.flight import Landing, Lost
 from gateway.core.headers import Header
 from gateway.core.tidings import head_dumps, head_loads, landing_dumps, landing_loads
@@ -101,6 +102,8 @@ class LeadFile:
 
     def _append(self, data: bytes) -> None:
         with self._lock:
+            if self._fd is not None:
+                leave_room(self._fd)
             while data and self._fd is not None:
                 data = data[os.write(self._fd, data) :]
 

@@ -61,7 +61,7 @@ async def make(server: Server, clock: FakeClock) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def made(**options: Any) -> RedisCache:
-            cache = RedisCache(server.address, clock, **{"max_bytes": MAX_BYTES} | options)
+            cache = RedisCache(server.address, clock, **{"max_bytes": MAX_BYTES, "patience": 20.0} | options)
             stack.push_async_callback(cache.aclose)
             return cache
 
@@ -71,6 +71,12 @@ async def make(server: Server, clock: FakeClock) -> AsyncIterator[Make]:
 @pytest.fixture
 async def store(make: Make) -> RedisCache:
     return make()
+
+
+@pytest.fixture
+async def hasty(make: Make) -> RedisCache:
+    """One that waits no longer than it does in earnest."""
+    return make(patience=1.0)
 
 
 @pytest.fixture
@@ -378,7 +384,7 @@ async def test_a_server_that_evicts_never_gives_a_wrong_body(
     given_whole, missed = 0, 0
     few = (*NO_FILE, "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
     with redis_server(tmp_path / "few", kind=kind, arguments=few) as server:
-        store = RedisCache(server.address, clock, max_bytes=1 << 30)
+        store = RedisCache(server.address, clock, max_bytes=1 << 30, patience=20.0)
         sizes = {}
         for number in range(40 * rounds // 2):
             clock.seconds += 6
@@ -404,7 +410,7 @@ async def test_a_server_that_is_full_costs_the_entry_only(
 ) -> None:
     few = (*NO_FILE, "--maxmemory", "12mb", "--maxmemory-policy", "noeviction")
     with redis_server(tmp_path / "few", kind=kind, arguments=few) as server:
-        store = RedisCache(server.address, clock, max_bytes=1 << 30)
+        store = RedisCache(server.address, clock, max_bytes=1 << 30, patience=20.0)
         assert await kept(store, b"good", entry(1, 4))
         for _ in range(2 * FAILURES):
             assert not await kept(store, bytes(16 * MIB), entry(2, 16 * MIB))
@@ -489,8 +495,9 @@ async def test_of_two_that_are_kept_at_once_one_stays_and_nothing_is_left_over(
 
 
 async def test_a_server_that_is_paused_costs_misses_and_is_not_waited_for_by_each_call(
-    server: Server, store: RedisCache, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    server: Server, hasty: RedisCache, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    store = hasty
     assert await kept(store, b"body", entry(1, 4))
     one = await only(store, 1)
     server.pause()
@@ -515,8 +522,9 @@ async def test_a_server_that_is_paused_costs_misses_and_is_not_waited_for_by_eac
 
 @pytest.mark.parametrize("stop", [Server.pause, Server.kill], ids=["paused", "killed"])
 async def test_a_server_that_stops_in_the_middle_of_a_body_costs_the_entry_only(
-    server: Server, store: RedisCache, clock: FakeClock, stop: Callable[[Server], None]
+    server: Server, hasty: RedisCache, clock: FakeClock, stop: Callable[[Server], None]
 ) -> None:
+    store = hasty
     draft = await store.draft()
     assert draft is not None
     await draft.write(bytes(MIB))
@@ -539,8 +547,9 @@ async def test_a_server_that_stops_in_the_middle_of_a_body_costs_the_entry_only(
     "stop", [Server.pause, Server.kill, Server.restart], ids=["paused", "killed", "emptied"]
 )
 async def test_a_server_that_stops_while_a_large_body_is_given_breaks_it_off(
-    server: Server, store: RedisCache, stop: Callable[[Server], None]
+    server: Server, hasty: RedisCache, stop: Callable[[Server], None]
 ) -> None:
+    store = hasty
     size = cache_module.HELD_BYTES + MIB
     assert await kept(store, body_of(1, size), entry(1, size))
     assert await kept(store, body_of(2, MIB), entry(2, MIB))

@@ -56,7 +56,7 @@ async def make(server: Server, clock: FakeClock) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def made(**options: Any) -> RedisFlights:
-            own: dict[str, Any] = {"clock": clock, "told_time": clock.now} | options
+            own: dict[str, Any] = {"clock": clock, "told_time": clock.now, "patience": 20.0} | options
             flights = RedisFlights(server.address, **own)
             stack.push_async_callback(flights.aclose)
             return flights
@@ -157,7 +157,10 @@ async def test_two_never_lead_one_name_at_once(
         if store == "cluster"
         else shared_server("redis" if store == "redis" else "valkey").address
     )
-    clients = [RedisFlights(address, clock, told_time=clock.now, prefix=f"{tmp_path}:") for _ in range(3)]
+    clients = [
+        RedisFlights(address, clock, told_time=clock.now, prefix=f"{tmp_path}:", patience=20.0)
+        for _ in range(3)
+    ]
     led: RedisLead | None = None
     for number in range(rounds):
         found = await asyncio.gather(*(board(clients[who % 3]) for who in range(50)))
@@ -266,6 +269,23 @@ async def test_a_follower_counts_as_long_as_its_process_beats(
     assert await led.leads()
 
 
+async def test_a_leader_that_was_silent_and_says_just_in_time_that_it_lives_leads_on(
+    here: RedisFlights, there: RedisFlights, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    led = await leads(here)
+    clock.seconds += LEASE_S
+    take = there._tower.lead
+
+    async def slowly(name: str, token: str, worker: str, seen: str) -> flight_tower.Row:
+        if seen:
+            await here.beat()
+        return await take(name, token, worker, seen)
+
+    monkeypatch.setattr(there._tower, "lead", slowly)
+    await follows(there)
+    assert await led.leads()
+
+
 async def test_what_a_process_follows_of_its_own_does_not_count(here: RedisFlights) -> None:
     led = await leads(here)
     await follows(here)
@@ -282,7 +302,10 @@ async def test_many_followers_on_several_clients_get_all_of_a_large_body(
     count, size = (200, 20 * MIB) if FULL else (20, 2 * MIB)
     part = size // (count // 4)
     address = shared_cluster().address if store == "cluster" else shared_server("redis").address
-    clients = [RedisFlights(address, clock, told_time=clock.now, prefix=f"{tmp_path}:") for _ in range(5)]
+    clients = [
+        RedisFlights(address, clock, told_time=clock.now, prefix=f"{tmp_path}:", patience=20.0)
+        for _ in range(5)
+    ]
     led = await leads(clients[0])
     body = body_of("large", size)
     got: list[int] = []
@@ -467,8 +490,9 @@ async def test_a_head_that_is_not_understood_is_lost(
     "stop", [Server.pause, Server.kill, Server.restart], ids=["paused", "killed", "emptied"]
 )
 async def test_a_server_that_stops_hangs_nobody(
-    server: Server, here: RedisFlights, there: RedisFlights, stop: Callable[[Server], None]
+    server: Server, make: Make, stop: Callable[[Server], None]
 ) -> None:
+    here, there = make(patience=1.0), make(patience=1.0)
     led = await leads(here)
     await led.began(200, ())
     following = await follows(there)
@@ -494,8 +518,9 @@ async def test_a_server_that_stops_hangs_nobody(
 
 
 async def test_what_was_in_doubt_while_the_server_stood_still_is_cleared_up(
-    server: Server, here: RedisFlights, there: RedisFlights, raw: "redis.Redis"
+    server: Server, make: Make, raw: "redis.Redis"
 ) -> None:
+    here, there = make(patience=1.0), make(patience=1.0)
     led = await leads(here, "one")
     server.pause()
     with pytest.raises(StoreFailed):
@@ -508,9 +533,8 @@ async def test_what_was_in_doubt_while_the_server_stood_still_is_cleared_up(
     assert isinstance(await board(there, "two"), Leads)
 
 
-async def test_a_connection_that_is_cut_is_made_again(
-    here: RedisFlights, there: RedisFlights, raw: "redis.Redis"
-) -> None:
+async def test_a_connection_that_is_cut_is_made_again(make: Make, raw: "redis.Redis") -> None:
+    here, there = make(patience=1.0), make(patience=1.0)
     led = await leads(here)
     news = (await follows(there)).news()
     await led.began(200, ())
@@ -543,8 +567,9 @@ async def test_who_leaves_or_is_cancelled_waits_in_the_server_no_more(
 
 
 async def test_within_the_process_calls_are_shared_though_the_server_is_gone(
-    server: Server, here: RedisFlights, clock: FakeClock
+    server: Server, make: Make, clock: FakeClock
 ) -> None:
+    here = make(patience=1.0)
     flights, upstream, own, other = flying(here, clock), Upstream(), Client(), Client()
     led = await lead(flights, looked_at=clock.now())
     passage = take_off(led, upstream, Hands())

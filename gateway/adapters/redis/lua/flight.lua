@@ -42,11 +42,12 @@ local function row()
   return found
 end
 
--- lead … worker lease_us keep_ms seen: takes it, unless there is another flight than the one that was seen ('': none).
+-- lead … worker lease_us keep_ms seen: takes it, unless there is another flight than the one that was seen ('': none),
+--   or its leader has said meanwhile that it lives.
 -- Returns the row as it is then: whose token is in it leads.
 local function lead()
-  local token, landed = unpack(redis.call('HMGET', FLIGHT, 'token', 'landed'))
-  if token ~= TOKEN and (not token or token .. ' ' .. (landed or '') == ARGV[7]) then
+  local token, landed, lease = unpack(redis.call('HMGET', FLIGHT, 'token', 'landed', 'lease'))
+  if token ~= TOKEN and (not token or token .. ' ' .. (landed or '') .. ' ' .. lease == ARGV[7]) then
     redis.call('DEL', FLIGHT)
     redis.call('HSET', FLIGHT, 'token', TOKEN, 'worker', ARGV[4], 'lease', whole(now + ARGV[5]))
     redis.call('PEXPIRE', FLIGHT, ARGV[6])
