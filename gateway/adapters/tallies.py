@@ -108,7 +108,7 @@ class _File:
         self._fd = fd
         self._size = _ROOM_BYTES
         self._used = _USED.size
-        os.posix_fallocate(fd, 0, self._size)
+        _take_room(fd, 0, self._size)
         self._map = mmap.mmap(fd, self._size)
         _USED.pack_into(self._map, 0, self._used)
 
@@ -150,10 +150,15 @@ class _File:
 
     def _grow(self, least: int) -> None:
         size = max(2 * self._size, least)
-        # Taken now: a page that cannot be had when it is written to would kill the process (SIGBUS).
-        os.posix_fallocate(self._fd, 0, size)
+        _take_room(self._fd, self._size, size)
         self._map.close()
         self._map, self._size = mmap.mmap(self._fd, size), size
+
+
+def _take_room(fd: int, start: int, end: int) -> None:
+    """Now: a page that cannot be had when it is written to through the map would kill the process (SIGBUS)."""
+    while start < end:
+        start += os.pwrite(fd, bytes(end - start), start)
 
 
 @cache

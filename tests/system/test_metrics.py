@@ -256,3 +256,45 @@ async def test_a_head_that_is_no_request_is_counted_too(tmp_path: Path) -> None:
         writer.close()
         found = await scrape(gateway.addresses[1])
         assert found.total("refusals_total", reason="invalid_host", scope="none") == 1
+
+
+async def test_what_is_under_way_in_any_worker_is_told_by_whoever_is_asked(tmp_path: Path) -> None:
+    """Two streams, one of them joined, a plain call, and one whose client has left."""
+    with (
+        sandbox_process(tmp_path, speed="1") as sandbox,
+        gateway_process(f"{sandbox.url}/v1", tmp_path, rest=TWO_WORKERS, cached=True) as gateway,
+    ):
+        found = Scrape("")
+        slow = {"x-sandbox": "delay_ms=60000"}
+        stream = {"model": "gpt-image-1", "prompt": "a fox", "stream": True, "partial_images": 1}
+
+        async def looks_like(**expected: int) -> None:
+            async def does_it() -> bool:
+                nonlocal found
+                found = await scrape(gateway.addresses[1])
+                return {kind: found.total("in_flight", kind=kind) for kind in expected} == expected
+
+            await eventually(does_it, 30, lambda: found.by("in_flight", "kind"))
+
+        async def ask(prompt: str | None) -> None:
+            body = stream if prompt is None else {"model": "gpt-image-1", "prompt": prompt}
+            # A connection each: any worker may take it.
+            async with (
+                client_of(gateway) as http,
+                http.stream("POST", "/v1/images/generations", json=body, headers=slow) as answer,
+            ):
+                await answer.aread()
+
+        await looks_like(requests=0, streams=0, followers=0, orphans=0)
+        calls = [asyncio.ensure_future(ask(prompt)) for prompt in (None, "plain", "left")]
+        await looks_like(requests=3, followers=0, orphans=0)
+        calls.append(asyncio.ensure_future(ask(None)))
+        await looks_like(requests=4, streams=2, followers=1, orphans=0)
+        calls[2].cancel()
+        await looks_like(requests=3, streams=2, followers=1, orphans=1)
+        assert found.total("reservations_open") == 3
+        tell(workers_of(gateway), signal.SIGKILL)
+        await looks_like(requests=0, streams=0, followers=0, orphans=0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)

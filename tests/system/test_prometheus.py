@@ -22,7 +22,7 @@ from tests.support.locker import locked
 from tests.support.process import KEY, Running, gateway_process, sandbox_process
 from tests.support.prometheus import Prometheus, prometheus
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("prometheus")]
 
 REST = """
 [server]
