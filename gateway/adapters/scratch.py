@@ -43,8 +43,10 @@ class Scratch:
             try:
                 _sweep(place)
                 path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place)).resolve()
-                fd = os.open(path / "held", os.O_RDWR | os.O_CREAT, 0o600)
+                fd = os.open(path / "made", os.O_RDWR | os.O_CREAT, 0o600)
                 fcntl.flock(fd, fcntl.LOCK_EX)
+                # Nobody sees it before it is held.
+                (path / "made").rename(path / "held")
                 return cls(path, fd)
             except OSError as error:
                 _log.warning("metrics cannot be kept in %s: %s", place, error)
