@@ -3,6 +3,8 @@
 import asyncio
 import random
 import signal
+import subprocess
+import sys
 from collections import Counter
 from contextlib import suppress
 from itertools import count
@@ -14,7 +16,7 @@ import pytest
 from gateway.core.record import CacheUse, Record
 from tests.conftest import FULL, SEED
 from tests.support.books import Books, eventually
-from tests.support.process import KEY, Running, gateway_process, sandbox_process
+from tests.support.process import KEY, SETTINGS, Running, gateway_process, running, sandbox_process
 from tests.support.prometheus import check
 from tests.support.scrape import Scrape, Series, scrape
 from tests.support.workers import tell, workers_of
@@ -252,6 +254,45 @@ async def test_where_workers_count_is_gone_when_the_gateway_is(tmp_path: Path) -
         (folder,) = (tmp_path / "data").glob("metrics-*")
         assert folder.stat().st_mode & 0o077 == 0
     assert list((tmp_path / "data").glob("metrics-*")) == []
+
+
+def python_with_a_read_only_root(folder: Path) -> str:
+    """A Python for which only this folder can be written to."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system gives nobody a root of their own: unshare -m")
+    alone = (
+        f"mount --make-rprivate / && mount --bind {folder} {folder} && mount -o remount,bind,ro / && "
+        f'cd {folder} && ! touch /written 2>/dev/null && exec {sys.executable} "$@"'
+    )
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\nexec unshare -m sh -c '{alone}' sh \"$@\"\n")
+    python.chmod(0o700)
+    return str(python)
+
+
+async def test_a_read_only_root_does_no_harm(tmp_path: Path) -> None:
+    """Only the gateway's own folder can be written to."""
+    python = python_with_a_read_only_root(tmp_path)
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        SETTINGS.format(
+            base_url="http://127.0.0.1:9/v1",
+            api_key="sk-up",
+            key=KEY,
+            upstream="",
+            rest=TWO_WORKERS,
+            cached="true",
+            cache="",
+        )
+    )
+    with running("serve", "--config", str(config), "--port", "0", folder=tmp_path, python=python) as gateway:
+        async with client_of(gateway) as http:
+            assert (await http.post("/v1/images/generations", json={"prompt": "a fox"})).status_code == 502
+
+        async def is_counted() -> bool:
+            return (await scrape(gateway.addresses[1])).total("requests_total", outcome="failed") == 1
+
+        await eventually(is_counted)
 
 
 async def test_a_head_that_is_no_request_is_counted_too(tmp_path: Path) -> None:
