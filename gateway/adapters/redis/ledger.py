@@ -165,10 +165,6 @@ class RedisLedger(Reads):
         charge = rows.to_charge(charge_of(record, images))
         return _settlement(record, await self._store.write(act("settle"), *self._written(record), *charge))
 
-    async def open_calls(self, worker: str | None = None) -> tuple[OpenCall, ...]:
-        """The calls that have no record yet, oldest first."""
-        return await super().open_calls(worker)
-
     # The workers
 
     async def beat(self, *, pardon: bool = False) -> None:
