@@ -20,10 +20,10 @@ from rich.text import Text
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.adapters.sqlite.cache_file import FILE
-from gateway.adapters.sqlite.connection import UnfitError, guard
+from gateway.adapters.sqlite.connection import guard
 from gateway.cli.store import WIDTH, config_option, configured
 from gateway.core.entry import CacheFilter, CacheStats
-from gateway.ports import StoreFailed
+from gateway.ports import StoreFailed, UnfitError
 from gateway.settings import Settings
 from gateway.web.admin.cache import stats_json
 

@@ -23,13 +23,12 @@ from rich.text import Text
 
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.clock import SystemClock
-from gateway.adapters.sqlite.connection import UnfitError
 from gateway.cli.store import WIDTH, config_option, configured, reader_of
 from gateway.core.directory import Directory, Entry
 from gateway.core.limits import Unit, Window
 from gateway.core.quota import Reading
 from gateway.core.windows import SECOND_US
-from gateway.ports import Calendar, LedgerReader, StoreFailed
+from gateway.ports import Calendar, LedgerReader, StoreFailed, UnfitError
 from gateway.settings.directory import directory_of
 from gateway.web.admin.limits import amount_text, limits_json
 

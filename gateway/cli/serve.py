@@ -14,12 +14,12 @@ import uvicorn
 
 from gateway import __version__, app
 from gateway.adapters import log
-from gateway.adapters.sqlite.connection import UnfitError
 from gateway.cli import configuration, server
 from gateway.cli.configuration import Configuration
 from gateway.cli.reload import Reader, on_signals
 from gateway.cli.workers import Supervisor
 from gateway.orders import Orders
+from gateway.ports import UnfitError
 from gateway.settings import ConfigError, Settings, config_path, report_faults
 
 _log = logging.getLogger("imagegate.serve")

@@ -20,11 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.adapters.calendar import ZoneCalendar
-from gateway.adapters.sqlite.connection import UnfitError
 from gateway.cli.store import WIDTH, config_option, configured, reader_of
 from gateway.core.ledger import COUNTS, TOLD, LedgerFilter, UsageRow, grouping
 from gateway.flow.usage import usage as usage_rows
-from gateway.ports import Calendar, LedgerReader, StoreFailed
+from gateway.ports import Calendar, LedgerReader, StoreFailed, UnfitError
 from gateway.web.admin.lists import pieces
 from gateway.web.admin.shapes import RECORD, record_json
 

@@ -11,11 +11,10 @@ from typing import Final
 import click
 
 from gateway.adapters.clock import SystemClock
-from gateway.adapters.sqlite.connection import UnfitError
 from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.cli.store import config_option, configured, folder_of, reader_of
 from gateway.core.verify import Broken
-from gateway.ports import StoreFailed
+from gateway.ports import StoreFailed, UnfitError
 from gateway.settings import Settings
 
 _EXAMPLE: Final = """\b

@@ -74,7 +74,10 @@ class _Worker:
         """Whether it has answered lately. Asks it."""
         with suppress(OSError, EOFError):
             while self.line.poll():
+                was_serving = self.is_serving
                 self.is_serving, self.is_asked = self.line.recv(), False
+                if self.is_serving and not was_serving:
+                    _log.info("worker %s serves", self.process.pid)
             if not self.is_asked:
                 self.silent_since = now if self.is_serving else self.silent_since
                 self.is_asked = True

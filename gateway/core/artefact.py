@@ -184,6 +184,8 @@ def _slices(chunk: bytes, start: int, stop: int) -> Iterator[bytes]:
 
 def _plain(contents: Contents) -> Plan | None:
     """What a plain answer says once is what the last terminal event says, as it is for what the call cost."""
+    if len(contents.ends) != 1:
+        return None
     found: dict[str, object] = {}
     data: list[dict[str, object]] = []
     spans: list[Span] = []

@@ -140,17 +140,32 @@ def original_of(record: Record) -> Original:
     return Original(**{name: getattr(record, name) for name in _ORIGINAL})
 
 
-def given_again(record: Record, original: Original, *, stream: bool) -> Record:
-    """The record of a hit: what it was given, what that would have cost, and no cost. `stream`: given as one."""
+def given_again(record: Record, original: Original, *, stream: bool, whole: bool = True) -> Record:
+    """
+    The record of a hit: what it was given, what that would have cost, and no cost.
+
+    Args:
+        record: of the request.
+        original: of the answer.
+        stream: it was given as one.
+        whole: all of it was given; otherwise there was no picture, and nothing was saved.
+    """
     same = {name: getattr(original, name) for name in _GIVEN}
-    return replace(record, **same, stream=stream, saved_nusd=original.cost_nusd, reserved_nusd=NanoUSD(0))
+    if not whole:
+        same |= {"images": 0, "partial_images_delivered": 0}
+    saved = original.cost_nusd if whole else NanoUSD(0)
+    return replace(record, **same, stream=stream, saved_nusd=saved, reserved_nusd=NanoUSD(0))
 
 
-def shared(record: Record) -> Record:
-    """The record of a call that got the answer to another one: as if it had been made, and at no cost."""
+def shared(record: Record, *, whole: bool = True) -> Record:
+    """
+    The record of a call that got the answer to another one: as if it had been made, and at no cost.
+
+    `whole`: it got all of it, and what that cost is known; otherwise nothing was saved.
+    """
     return replace(
         record,
-        saved_nusd=record.cost_nusd,
+        saved_nusd=record.cost_nusd if whole else NanoUSD(0),
         cost_nusd=NanoUSD(0),
         reserved_nusd=NanoUSD(0),
         lines=(),

@@ -28,7 +28,7 @@ from gateway.core.cachekey import CacheKey
 from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.headers import Header
 from gateway.core.observation import End, Ending, Observation
-from gateway.core.settle import UNSURE
+from gateway.core.settle import is_unsure
 
 NAME: Final = "Idempotency-Key"
 FIELD: Final = NAME.lower().encode("ascii")
@@ -176,24 +176,28 @@ def under_way() -> Refusal:
         f"The call with this {NAME} is still under way, and cannot be followed from here. Ask again with the same key "
         "when it should have ended."
     )
-    return Refusal(Code.IDEMPOTENCY_OUTCOME_UNKNOWN, message, NAME)
+    return Refusal(Code.IDEMPOTENCY_OUTCOME_UNKNOWN, message, NAME, retry=True, retry_after_ms=5000)
 
 
-def fate(seen: Observation | None) -> State | None:
+def fate(seen: Observation | None, *, draws: bool) -> State | None:
     """
     What a key stands for when its call has ended: KEPT, if the answer can be kept, or CUT; None: it is free.
 
+    An answer is complete if it says so itself: one that says that it stopped early (`incomplete`), or that brings fewer
+    pictures than were asked for, was carried out and paid for as it is. One that cannot be read may be anything.
+
     Args:
         seen: of the answer; None: nothing was asked of the upstream.
+        draws: it is one of the Images API, which brings pictures or nothing.
     """
     if seen is None or seen.ending is Ending.UNSENT:
         return None
-    if seen.ending is not Ending.CLEAN or seen.status is None or seen.status in UNSURE:
+    if seen.ending is not Ending.CLEAN or seen.status is None or is_unsure(seen):
         return State.CUT
     if seen.status >= HTTPStatus.MULTIPLE_CHOICES:
         return None
-    if seen.stream and seen.end is End.NONE:
-        return State.CUT
     if seen.end is End.FAILED or seen.response_status == "failed":
         return None
-    return State.KEPT
+    is_whole = seen.end is not End.NONE if seen.stream else seen.whole
+    has_all = bool(seen.finished) if draws else seen.stream or seen.response_id is not None
+    return State.KEPT if is_whole and has_all else State.CUT

@@ -238,7 +238,22 @@ def summed(records: Iterable[Record], by: Sequence[str], days: Sequence[Day] = (
             hits=row.hits + (record.cache is CacheUse.HIT),
             **{name: getattr(row, name) + getattr(record, field) for name, field in SUMS.items()},
         )
-    return sorted(rows.values(), key=lambda row: [(value is not None, value or "") for value in row.group])
+    return sorted(rows.values(), key=_in_order)
+
+
+def combined(parts: Iterable[UsageRow]) -> list[UsageRow]:
+    """What several sums come to together, in the order of `summed`."""
+    rows: dict[tuple[str | None, ...], UsageRow] = {}
+    for part in parts:
+        row = rows.get(part.group)
+        figures = (*COUNTS, "cost_nusd", "saved_nusd")
+        more = {} if row is None else {name: getattr(row, name) + getattr(part, name) for name in figures}
+        rows[part.group] = replace(part, **more)
+    return sorted(rows.values(), key=_in_order)
+
+
+def _in_order(row: UsageRow) -> list[tuple[bool, str]]:
+    return [(value is not None, value or "") for value in row.group]
 
 
 # Which record stands

@@ -93,6 +93,15 @@ class Limit:
         return what + when + (" soft" if self.soft else "")
 
 
+MAX_DOUBLE_USD: Final = 9_000_000
+"""Of a limit in a store that compares in doubles: they hold 2^53 nano-dollars exactly, which is a little more."""
+
+
+def fits_doubles(limit: Limit) -> bool:
+    """Whether a store that compares in doubles (Redis) can hold usage against the limit exactly."""
+    return limit.unit is not Unit.USD or limit.amount <= MAX_DOUBLE_USD * NUSD_PER_USD
+
+
 def parse_limit(text: str) -> Limit:
     """
     The limit that a sentence says.

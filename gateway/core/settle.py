@@ -220,7 +220,7 @@ def _parts(seen: Observation, drawing: Drawing) -> Iterator[Part]:
     if seen.ending is Ending.UNSENT:
         return
     is_images = drawing.call.match.route.name.startswith("images.")
-    if seen.status is not None and seen.status >= _NO_SUCCESS and not _unsure(seen):
+    if seen.status is not None and seen.status >= _NO_SUCCESS and not is_unsure(seen):
         if drawing.rules.bill_moderated and seen.blocked:
             yield from blocked(drawing, pictures=pictures_asked(drawing.ask))
     elif is_images:
@@ -229,7 +229,7 @@ def _parts(seen: Observation, drawing: Drawing) -> Iterator[Part]:
         yield from _response(seen, drawing)
 
 
-def _unsure(seen: Observation) -> bool:
+def is_unsure(seen: Observation) -> bool:
     """Whether an error status leaves open what became of the call."""
     status = seen.status or 0
     return status in UNSURE or (status >= _SERVER_ERROR and not seen.whole)

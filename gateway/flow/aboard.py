@@ -6,12 +6,14 @@ Where the upstream fails, an answer past its life is given if the operator lets 
 Not here: who leads and who follows (flights.py), and what is looked for before (sharing.py).
 """
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.core import cachecontrol
 from gateway.core.cachecontrol import Forward
+from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.flight import Duty, Stored, Withheld
 from gateway.core.headers import Header
 from gateway.core.record import CacheUse, Outcome
@@ -19,11 +21,11 @@ from gateway.flow.account import Accounts
 from gateway.flow.crew import Crew, Drafts
 from gateway.flow.errand import Errand, Found
 from gateway.flow.flights import Flights, Lead
-from gateway.flow.giving import Instead, Standby, give, open_hit
+from gateway.flow.giving import Copying, Instead, Standby, give, open_hit
 from gateway.flow.orphans import Orphans
 from gateway.flow.passage import Follow, Passage, Stranded
 from gateway.flow.relay import Source, Telling, relay
-from gateway.flow.replays import Held, Replays
+from gateway.flow.replays import Held, Replays, abandon
 from gateway.flow.story import Story
 from gateway.flow.tasks import ClientGoneError, WhilePresent, spawn
 from gateway.flow.wanted import Terms, Wanted
@@ -42,6 +44,7 @@ class Aboard:
         accounts: who pays.
         orphans: how calls go on whose client has left.
         terms: the operator's.
+        closing: its calls until they are settled, those that were made on earlier terms too.
     """
 
     cache: Cache | None
@@ -50,12 +53,24 @@ class Aboard:
     accounts: Accounts
     orphans: Orphans
     terms: Terms
+    closing: set[asyncio.Task[object]] = field(default_factory=set)
+
+    @property
+    def under_way(self) -> int:
+        """Calls that were made here and are not over, or not settled."""
+        return len(self.closing)
 
     async def follow(
-        self, follow: Follow, found: Found, errand: Errand
+        self, follow: Follow, found: Found, errand: Errand, held: Held | None = None
     ) -> Literal[Duty.ELECT, Duty.ALONE] | None:
         """
         Give what somebody else's call brings.
+
+        Args:
+            follow: the right to it.
+            found: why it is followed, and what may be given in place of an error.
+            errand: whose answer it is.
+            held: the key under which it is kept as well. Concluded here if the answer came.
 
         Returns:
             None: it has its answer. Else what it has to do to get one: nothing was sent.
@@ -70,11 +85,16 @@ class Aboard:
         async def telling(_is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
             return self._says(errand.wanted, found.why, collapsed=True)
 
+        source: Source = self._standby(follow, found, errand)
+        copy: Copying | None = None
+        draft = None if held is None else await self.replays.draft()
+        if draft is not None:
+            source = copy = Copying(source, draft)
         try:
             async with WhilePresent(client.gone):
-                await relay(
-                    self._standby(follow, found, errand), client, story, self.accounts, telling=telling
-                )
+                await relay(source, client, story, self.accounts, telling=telling)
+            if held is not None and copy is not None:
+                await self._land(held, copy, errand)
         except Instead as instead:
             story.forget_answer()
             await self._give_stale(instead, errand)
@@ -83,7 +103,15 @@ class Aboard:
             return stranded.duty
         finally:
             follow.leave()
+            if draft is not None:
+                await draft.drop()
         return None
+
+    async def _land(self, held: Held, copy: Copying, errand: Errand) -> None:
+        """A follower has all of its answer: it is its key's, too."""
+        story, clock = errand.story, self.accounts.clock
+        story.settled(clock.now(), clock.ticks(), self.accounts.catalog, self.accounts.rules)
+        await held.land(story, errand.wanted.form, copy.head_, copy.draft, paid=False)
 
     async def lead(self, lead: Lead, found: Found, errand: Errand, held: Held | None) -> None:
         """
@@ -93,7 +121,7 @@ class Aboard:
             lead: the right to; abandoned if the call is not made.
             found: why it is made, and what may be given in place of an error.
             errand: whose answer it is first.
-            held: the key that it is made under. Not concluded here unless `is_flying`.
+            held: the key that it is made under; concluded here.
 
         Raises:
             Refused: 429, 503 by the accounts.
@@ -105,14 +133,16 @@ class Aboard:
                 await self.accounts.begin(story)
                 drafts = await self._drafts(wanted, held)
         except BaseException:
-            lead.abandon()
+            spawn(f"abandon {story.arrival.id}", abandon(lead, held))
             raise
         story.has_set_out = True
         if held is not None:
-            held.is_flying = True
+            held.is_cared_for = True
         crew = Crew(self.accounts, self.orphans, self.flights, self.terms, lead, wanted, story, drafts, held)
         passage = lead.take_off(errand.open_reply, crew, drafts.file)
-        spawn(f"flight {story.arrival.id}", self._close(lead, story, drafts))
+        closing = spawn(f"flight {story.arrival.id}", self._close(lead, story, drafts))
+        self.closing.add(closing)
+        closing.add_done_callback(self.closing.discard)
 
         async def telling(is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
             landing = await lead.over() if is_whole else None
@@ -123,7 +153,15 @@ class Aboard:
 
     async def _drafts(self, wanted: Wanted, held: Held | None) -> Drafts:
         cached = None if wanted.key is None or self.cache is None else await self.cache.draft()
-        return Drafts(cached, None if held is None else await self.replays.answers.draft())
+        try:
+            promised = None if held is None else await self.replays.draft()
+            if held is not None and promised is None:
+                raise Refused(_no_room())  # noqa: TRY301 - as a failure of the draft itself
+        except BaseException:
+            if cached is not None:
+                spawn("drop a draft", cached.drop())
+            raise
+        return Drafts(cached, promised)
 
     async def _ride(
         self, passage: Passage, lead: Lead, found: Found, errand: Errand, telling: Telling
@@ -136,8 +174,8 @@ class Aboard:
                     await relay(source, client, story, self.accounts, telling=telling, is_seen=True)
             except Instead as instead:
                 await self._give_stale(instead, errand)
-            async with WhilePresent(client.gone):
-                await lead.over()
+            # It has its answer, and may leave.
+            await lead.over()
         except ClientGoneError:
             story.outcome = Outcome.CLIENT_GONE
             story.is_orphan = True
@@ -184,3 +222,12 @@ class Aboard:
             Forward.STALE, status=instead.status, ttl_s=left_s, detail="stale-if-error"
         )
         await give(instead.hit, errand.wanted.form, (says,), errand.story, errand.client, self.accounts)
+
+
+def _no_room() -> Refusal:
+    """An answer that is promised to whoever repeats the call has to be kept."""
+    message = (
+        "The gateway has no room to keep the answer to this call, as its Idempotency-Key asks for. Nothing was sent; "
+        "please try again later, or without the key."
+    )
+    return Refusal(Code.STORE_UNAVAILABLE, message, retry_after_ms=5000)

@@ -5,15 +5,17 @@ An answer may be kept in two places: in the cache, and under the client's `Idemp
 kept lies in a draft of each.
 """
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.core.contents import Contents, Reader
 from gateway.core.entry import Entry, kept_headers, original_of
 from gateway.core.errors import UpstreamFailed
 from gateway.core.flight import Landing, Lost, landing_of
 from gateway.core.freshness import Life, Reason, keep
-from gateway.core.headers import is_event_stream
+from gateway.core.headers import first, is_event_stream
 from gateway.core.observation import Ending
 from gateway.flow.account import Accounts
 from gateway.flow.flights import Flights, Lead
@@ -25,6 +27,8 @@ from gateway.flow.wanted import Terms, Wanted
 from gateway.ports import Draft, StoreFailed
 
 _OK = 200
+KEEP_S: Final = 2.0
+"""What the cache has to take in an answer: those who follow wait for that, and the head of a plain answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,9 @@ class Crew:
         )
         if isinstance(life, Reason):
             return life
+        if first(head.headers, b"content-encoding") not in {None, b"identity"}:
+            # It was not asked for, and would be given without its name.
+            return Reason.UNREADABLE
         if self.drafts.cached is None or not is_filed:
             return Reason.STORE
         entry = Entry(
@@ -170,9 +177,10 @@ class Crew:
             contents=contents,
             original=original_of(story.record(now, accounts.clock.ticks(), accounts.catalog, accounts.rules)),
         )
-        with suppress(StoreFailed):
-            if await self.lead.leads() and await self.drafts.cached.commit(entry):
-                return life
+        with suppress(StoreFailed, TimeoutError):
+            async with asyncio.timeout(KEEP_S):
+                if await self.lead.leads() and await self.drafts.cached.commit(entry):
+                    return life
         return Reason.STORE
 
     def _contents(self, head: Head) -> Contents:

@@ -37,7 +37,8 @@ from gateway.core.freshness import Reason
 from gateway.flow.fetch import OpenReply, read
 from gateway.flow.neighbours import Neighbours, announce, is_followed, publish, still_leads, tail
 from gateway.flow.passage import Cabin, Follow, Passage, Stranded
-from gateway.flow.tape import Filing, Head, Reel, Tape
+from gateway.flow.reel import Reel
+from gateway.flow.tape import Filing, Head, Tape
 from gateway.flow.tasks import spawn
 from gateway.ports import BEAT_S, Clock, FollowedFlight, Follows, LeadingFlight, Leads
 from gateway.ports import Flights as SharedFlights
@@ -189,6 +190,12 @@ class Flights:
         """Other times, for those who come from now on. See the class."""
         self._max_wait_s = max_wait_s
         self._hit_for_miss_s = self._neighbours.hit_for_miss_s = hit_for_miss_s
+
+    def cut(self) -> None:
+        """Read on no more where nobody is aboard."""
+        for flight in tuple(self._unattended):
+            self._unattended.discard(flight)
+            self._cut(flight)
 
     async def join(self, name: str, *, looked_at: float, has_sent: Callable[[], bool]) -> Joined:
         """

@@ -17,7 +17,7 @@ from gateway.flow.relay import Source, of_us
 from gateway.flow.story import Story
 from gateway.flow.tape import Head
 from gateway.flow.tasks import WhilePresent
-from gateway.ports import Cache, CacheBody
+from gateway.ports import Cache, CacheBody, Draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,14 @@ async def open_hit(cache: Cache, entry: Entry, plan: Plan) -> Hit | None:
 
 
 async def give(
-    hit: Hit, wanted: Form, says: Sequence[Header], story: Story, client: Client, accounts: Accounts
+    hit: Hit,
+    wanted: Form,
+    says: Sequence[Header],
+    story: Story,
+    client: Client,
+    accounts: Accounts,
+    *,
+    copy: Draft | None = None,
 ) -> None:
     """
     Give a kept answer.
@@ -49,6 +56,7 @@ async def give(
         story: of the request.
         client: gets it.
         accounts: free the client's place, and read the clock.
+        copy: takes what is given, too.
 
     Raises:
         ClientGoneError: the client has left.
@@ -66,18 +74,58 @@ async def give(
         async with WhilePresent(client.gone):
             story.answered(clock.ticks())
             await client.start(entry.status, headers)
-            cutter = Cutter(hit.plan)
-            async for chunk in hit.body.chunks():
-                for piece in cutter.feed(chunk):
-                    await client.send(piece)
-                    story.passed(piece)
-                if cutter.done:
-                    break
+            last = b""
+            async for piece in _pieces(hit):
+                if last:
+                    await client.send(last)
+                    story.passed(last)
+                if copy is not None:
+                    await copy.write(piece)
+                last = piece
+            # The client knows when it has all of it, and may leave, or ask again: its place is free before that.
             await accounts.make_room(story)
-            await client.end()
-            story.outcome = Outcome.COMPLETED
+            await client.send(last)
+            story.passed(last)
+        story.outcome = Outcome.COMPLETED
+        await client.end()
     finally:
         hit.body.close()
+
+
+async def _pieces(hit: Hit) -> AsyncIterator[bytes]:
+    cutter = Cutter(hit.plan)
+    async for chunk in hit.body.chunks():
+        for piece in cutter.feed(chunk):
+            yield piece
+        if cutter.done:
+            return
+
+
+class Copying:
+    """
+    An answer of which a draft takes a copy while it is given.
+
+    Args:
+        source: the answer.
+        draft: takes it.
+    """
+
+    def __init__(self, source: Source, draft: Draft) -> None:
+        self.draft = draft
+        self.head_: Head | None = None
+        """Of the answer, once it has come."""
+        self._source = source
+
+    async def head(self) -> Head:
+        """The head, as of the source."""
+        self.head_ = await self._source.head()
+        return self.head_
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, as of the source."""
+        async for chunk in self._source.chunks():
+            yield chunk
+            await self.draft.write(chunk)
 
 
 class Instead(Exception):  # noqa: N818 - it is what happens, not a failure
@@ -132,13 +180,17 @@ class Standby:
         return self._source.chunks()
 
 
+def headers_in(entry: Entry, wanted: Form) -> tuple[Header, ...]:
+    """What is kept of the head of an answer that is given in this form."""
+    if wanted == entry.form:
+        return entry.headers
+    rest = [(name, value) for name, value in entry.headers if name != b"content-type"]
+    return (*rest, (b"content-type", artefact.content_type(wanted)))
+
+
 def _head_of(entry: Entry, wanted: Form, story: Story) -> list[Header]:
     """The head of an answer from the cache, as far as the cache knows it."""
-    headers = [
-        (name, value) for name, value in entry.headers if wanted == entry.form or name != b"content-type"
-    ]
-    if wanted != entry.form:
-        headers.append((b"content-type", artefact.content_type(wanted)))
+    headers = list(headers_in(entry, wanted))
     if is_event_stream(headers):
         headers.extend(STREAM_HEADERS)
     headers.append((b"x-request-id", story.arrival.id.encode("ascii")))

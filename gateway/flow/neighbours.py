@@ -111,7 +111,9 @@ async def announce(leading: LeadingFlight, landing: Landing) -> None:
     """Tell how it landed."""
     try:
         if not await leading.land(landing):
-            _log.warning("a flight lasted longer than its lease: another process may have led meanwhile")
+            _log.warning(
+                "a flight was not its leader's any more when it landed: its lease was over, or what was known of it is gone"
+            )
     except StoreFailed as failed:
         _log.warning("a landing was not told to other processes: %s", failed)
         await leading.release()

@@ -39,6 +39,11 @@ class Orphans:
         """How many there are."""
         return len(self.reading)
 
+    def cut(self) -> None:
+        """Read on no more: each is settled on what was seen of it."""
+        for task in tuple(self.reading):
+            task.cancel()
+
     def stay_s(self, story: Story, already: int) -> float | None:
         """
         For how long a call may go on that nobody waits for any more, in seconds; None: it is cut.

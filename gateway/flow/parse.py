@@ -8,6 +8,7 @@ import asyncio
 import logging
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.core import strictjson
 from gateway.core.call import FORM_FIELDS, Call, read_form, read_json
@@ -117,17 +118,20 @@ async def _keep(spool: Spool, piece: bytes) -> None:
 
 async def _read_spooled(match: Match, spool: Spool, terms: Terms | None, *, whole: bool) -> Parsed:
     if spool.size < LARGE_JSON_BYTES:
-        return _parsed(match, b"".join([piece async for piece in spool.pieces()]), spool, terms, whole=whole)
+        return await _parsed(match, spool, terms, whole=whole)
     async with _reading_large:
-        return _parsed(match, b"".join([piece async for piece in spool.pieces()]), spool, terms, whole=whole)
+        return await _parsed(match, spool, terms, whole=whole)
 
 
-def _parsed(match: Match, body: bytes, spool: Spool, terms: Terms | None, *, whole: bool) -> Parsed:
-    value = _read_json(body)
+async def _parsed(match: Match, spool: Spool, terms: Terms | None, *, whole: bool) -> Parsed:
+    value = _read_json(b"".join([piece async for piece in spool.pieces()]))
     call = read_json(match, value)
     if terms is None or not match.route.metered or not isinstance(value, dict):
         return Parsed(call, spool)
-    return Parsed(call, spool, content_of_json(call, value, terms, whole=whole))
+    reckon = partial(content_of_json, call, value, terms, whole=whole)
+    # A digest of megabytes must not hold up the loop.
+    content = reckon() if spool.size < LARGE_JSON_BYTES else await asyncio.to_thread(reckon)
+    return Parsed(call, spool, content)
 
 
 def _kind(arrival: Arrival, match: Match) -> Body:

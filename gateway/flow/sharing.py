@@ -26,7 +26,7 @@ from typing import Literal
 from gateway.core import artefact, cachecontrol
 from gateway.core.artefact import Form, Plan
 from gateway.core.cachecontrol import Forward
-from gateway.core.entry import CacheFilter, Entry
+from gateway.core.entry import CacheFilter, CacheStats, Entry
 from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.flight import Duty, Entrance, name_of
 from gateway.core.freshness import Verdict, judge
@@ -43,7 +43,7 @@ from gateway.flow.giving import Hit, give, open_hit
 from gateway.flow.orphans import Orphans
 from gateway.flow.passage import Follow
 from gateway.flow.relay import Telling
-from gateway.flow.replays import Held, Replays
+from gateway.flow.replays import Held, Replays, abandon
 from gateway.flow.story import Story
 from gateway.flow.tasks import WhilePresent
 from gateway.flow.wanted import Terms, Wanted
@@ -53,6 +53,8 @@ _log = logging.getLogger("imagegate.cache")
 TIDY_S = 60.0
 BOARDS_S = 5.0
 """From taking a key until its call is in the air, at most."""
+SETTLES_S = 5.0
+"""What a call that was cut has to be settled when the gateway stops."""
 LOOK_S = 0.05
 """Between two looks whether it is."""
 _SUCCESS = range(200, 300)
@@ -74,6 +76,7 @@ class Sharing:
         accounts: who pays.
         orphans: how calls go on whose client has left.
         terms: the operator's.
+        closing: see `Aboard`.
     """
 
     cache: Cache | None
@@ -82,12 +85,50 @@ class Sharing:
     accounts: Accounts
     orphans: Orphans
     terms: Terms
+    closing: set[asyncio.Task[object]] = field(default_factory=set)
     aboard: Aboard = field(init=False)
 
     def __post_init__(self) -> None:
         """Nothing is in the air yet."""
-        aboard = Aboard(self.cache, self.flights, self.replays, self.accounts, self.orphans, self.terms)
+        aboard = Aboard(
+            self.cache, self.flights, self.replays, self.accounts, self.orphans, self.terms, self.closing
+        )
         object.__setattr__(self, "aboard", aboard)
+
+    async def stats(self) -> CacheStats:
+        """
+        How full the cache is.
+
+        Raises:
+            StoreFailed: see there.
+        """
+        return CacheStats() if self.cache is None else await self.cache.stats()
+
+    async def purge(self, which: CacheFilter) -> int:
+        """
+        Forget answers, those too that were promised to whoever repeats a call. Returns how many.
+
+        Raises:
+            StoreFailed: see there.
+        """
+        kept = 0 if self.cache is None else await self.cache.purge(which)
+        return kept + await self.replays.answers.purge(which)
+
+    async def drain(self, limit_s: float) -> None:
+        """
+        Wait for the calls that go on though their clients have left; then cut them, and wait until they are settled.
+
+        Args:
+            limit_s: seconds until then.
+        """
+        for patience_s in (limit_s, SETTLES_S):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    while self.aboard.under_way or len(self.orphans):  # noqa: ASYNC110 - ends seldom enough to be looked for
+                        await asyncio.sleep(LOOK_S)
+                    return
+            self.flights.cut()
+            self.orphans.cut()
 
     def takes(self, wanted: Wanted) -> bool:
         """Whether a call is answered here."""
@@ -100,11 +141,11 @@ class Sharing:
         Raises:
             Refused: 504 `not_cached`: that is not what the client wants.
         """
-        if self.cache is None:
-            return None
+        story.cache = self._use(wanted)
         if wanted.directives.only_if_cached:
             raise Refused(not_cached())
-        story.cache = CacheUse.BYPASS
+        if self.cache is None:
+            return None
         detail = None if wanted.bypass is None else wanted.bypass.value
 
         async def telling(_is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
@@ -116,9 +157,9 @@ class Sharing:
         """A response is deleted upstream. Once it is, and before the client knows, its answer is kept no more."""
 
         async def telling(_is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
-            if self.cache is not None and story.head is not None and story.head.status in _SUCCESS:
+            if story.head is not None and story.head.status in _SUCCESS:
                 try:
-                    await self.cache.purge(CacheFilter(response_id=response_id))
+                    await self.purge(CacheFilter(response_id=response_id))
                 except StoreFailed as failed:
                     _log.warning("the answer of a deleted response may still be kept: %s", failed)
             return ()
@@ -166,28 +207,59 @@ class Sharing:
             _NobodyLeads: it would have to lead, and may not.
         """
         wanted, story = errand.wanted, errand.story
+        has_looked_again = False
         while True:
             looked_at = self.accounts.clock.now()
             found = await self._look(wanted, story, looked_at)
             if found.hit is not None:
-                return await self._give(found.hit, errand)
+                return await self._give(found.hit, errand, held)
             if wanted.directives.only_if_cached:
                 raise Refused(not_cached())
             joined = await self._join(errand, looked_at)
-            if joined is Entrance.LOOK_AGAIN:
+            if joined is Entrance.LOOK_AGAIN and not has_looked_again:
+                has_looked_again = True
                 continue
             if isinstance(joined, Follow):
-                duty = await self.aboard.follow(joined, found, errand)
+                duty = await self.aboard.follow(joined, found, errand, held)
                 if duty is None:
                     return None
                 story.forget_answer()
                 if duty is Duty.ELECT:
                     continue
-            lead = joined if isinstance(joined, Lead) else self.flights.alone()
             if not may_lead:
-                lead.abandon()
-                raise _NobodyLeads
+                return await self._join_key(joined, found, errand)
+            lead = joined if isinstance(joined, Lead) else await self._alone(held, errand)
             return await self.aboard.lead(lead, found, errand, held)
+
+    async def _alone(self, held: Held | None, errand: Errand) -> Lead:
+        """The right to go up without those who ask the same; whoever repeats the call by its key can still follow."""
+        if held is not None:
+            name = held.once.flight(errand.wanted.form)
+            joined = await self.flights.join(
+                name, looked_at=self.accounts.clock.now(), has_sent=errand.has_sent
+            )
+            if isinstance(joined, Lead):
+                return joined
+            if isinstance(joined, Follow):
+                joined.leave()
+        return self.flights.alone()
+
+    async def _join_key(self, joined: Lead | Follow | Entrance, found: Found, errand: Errand) -> None:
+        """Its key is another call's, which nobody can follow who asks the same: perhaps it flies under the key."""
+        if isinstance(joined, Lead):
+            joined.abandon()
+        once = errand.wanted.once
+        if once is not None:
+            name = once.flight(errand.wanted.form)
+            joined = await self.flights.join(
+                name, looked_at=self.accounts.clock.now(), has_sent=errand.has_sent
+            )
+            if isinstance(joined, Follow) and await self.aboard.follow(joined, found, errand) is None:
+                return
+            if isinstance(joined, Lead):
+                joined.abandon()
+        errand.story.forget_answer()
+        raise _NobodyLeads
 
     async def _look(self, wanted: Wanted, story: Story, now: float) -> Found:
         if wanted.key is None or self.cache is None or story.match is None:
@@ -214,12 +286,20 @@ class Sharing:
             return Found(hit, why)
         return Found(None, Forward.MISS if chosen else why, _chosen(stale, wanted.form, route))
 
-    async def _give(self, hit: Hit, errand: Errand) -> None:
+    async def _give(self, hit: Hit, errand: Errand, held: Held | None) -> None:
         left_s = hit.entry.life.left_s(self.accounts.clock.now())
         if self.cache is not None:
             await self.cache.touch(hit.entry)
         says = (cachecontrol.hit(left_s),)
-        await give(hit, errand.wanted.form, says, errand.story, errand.client, self.accounts)
+        form = errand.wanted.form
+        copy = None if held is None else await self.replays.draft()
+        try:
+            await give(hit, form, says, errand.story, errand.client, self.accounts, copy=copy)
+            if held is not None and copy is not None:
+                await held.keep(hit.entry, form, copy)
+        finally:
+            if copy is not None:
+                await copy.drop()
 
     async def _join(
         self, errand: Errand, looked_at: float
@@ -256,18 +336,18 @@ class Sharing:
         try:
             await self._share(errand, held)
         except BaseException:
-            if not held.is_flying:
+            if not held.is_cared_for:
                 held.give_up()
             raise
-        if not held.is_flying:
-            # Somebody else's call brought the answer: nothing was paid under this key.
+        if not held.is_cared_for:
+            # It was given what somebody else's call had brought, and that could not be kept under the key.
             await held.conclude(State.NOTED if errand.story.status in _SUCCESS else None)
 
     async def _make_once(self, errand: Errand, once: Once) -> None:
         """It goes past the cache: it flies under its key."""
         wanted, story = errand.wanted, errand.story
         found = Found(why=Forward.BYPASS if wanted.key is None else Forward.REQUEST)
-        while True:
+        for _ in range(round(BOARDS_S / LOOK_S)):
             joined = await self.flights.join(
                 once.flight(wanted.form),
                 looked_at=self.accounts.clock.now(),
@@ -276,38 +356,40 @@ class Sharing:
             if isinstance(joined, Follow):
                 duty = await self.aboard.follow(joined, found, errand)
                 if duty is None:
-                    return None
+                    return
                 story.forget_answer()
                 if duty is Duty.ELECT:
                     continue
-                raise Refused(under_way())
+                break
             lead = joined if isinstance(joined, Lead) else self.flights.alone()
-            return await self._begin_once(lead, found, errand, once)
+            if await self._begin_once(lead, found, errand, once):
+                return
+            # Whoever has the key is about to fly, or to give it back.
+            async with WhilePresent(errand.client.gone):
+                await asyncio.sleep(LOOK_S)
+        raise Refused(under_way())
 
-    async def _begin_once(self, lead: Lead, found: Found, errand: Errand, once: Once) -> None:
+    async def _begin_once(self, lead: Lead, found: Found, errand: Errand, once: Once) -> bool:
+        """False: the key is another call's, which is not in the air."""
         try:
             async with WhilePresent(errand.client.gone):
                 held = await self.replays.begin(once, errand.story)
         except BaseException:
             lead.abandon()
             raise
-        if not isinstance(held, Held):
-            if held is Next.GO:
-                return await self.aboard.lead(lead, found, errand, None)
+        if held is Next.JOIN:
             lead.abandon()
-            if isinstance(held, Hit):
-                return await self._replay(held, errand)
-            raise Refused(under_way())
+            return False
+        if isinstance(held, Hit):
+            lead.abandon()
+            await self._replay(held, errand)
+            return True
+        mine = held if isinstance(held, Held) else None
         if errand.wanted.directives.only_if_cached:
-            lead.abandon()
-            held.give_up()
+            await abandon(lead, mine)
             raise Refused(not_cached())
-        try:
-            await self.aboard.lead(lead, found, errand, held)
-        except BaseException:
-            if not held.is_flying:
-                held.give_up()
-            raise
+        await self.aboard.lead(lead, found, errand, mine)
+        return True
 
     async def _replay(self, hit: Hit, errand: Errand) -> None:
         says = self.replays.says(hit)

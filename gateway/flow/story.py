@@ -166,15 +166,22 @@ class Story:
         if self.original is not None:
             # Where it was given in place of an error, what failed may have cost something all the same.
             tried = record if settled is None else replace(settled.into(record), outcome=record.outcome)
-            return given_again(tried, self.original, stream=self.call is not None and self.call.stream)
+            return given_again(
+                tried,
+                self.original,
+                stream=self.call is not None and self.call.stream,
+                whole=record.outcome is Outcome.COMPLETED,
+            )
         if settled is None:
-            return shared(record) if self.cache is CacheUse.COLLAPSED else record
+            return shared(record, whole=False) if self.cache is CacheUse.COLLAPSED else record
         record = replace(
             settled.into(record),
             outcome=self._end_in_background() or self.outcome or settled.outcome,
             code=self.code or plain(settled.code),
         )
-        return shared(record) if self.cache is CacheUse.COLLAPSED else record
+        if self.cache is not CacheUse.COLLAPSED:
+            return record
+        return shared(record, whole=self.ending is Ending.CLEAN and not self.is_pending)
 
     def _end_in_background(self) -> Outcome | None:
         """

@@ -10,8 +10,7 @@ Rules of this file:
 - With a file, the writer waits for nobody: what does not fit into memory is read back from there. Without one it goes
   as fast as the fastest passenger takes it, so that back-pressure reaches the upstream; with nobody aboard it does not
   wait.
-- All tapes of a process together keep to their reel's capacity. Beyond it they let go of what lies in a file, then close
-  to newcomers and give up files that do not keep pace, and at last leave cursors behind that lag behind the fastest.
+- All tapes of a process together keep to their reel's capacity (reel.py).
 
 Not here: who reads the upstream (fetch.py), and who may come aboard (flights.py).
 """
@@ -19,18 +18,17 @@ Not here: who reads the upstream (fetch.py), and who may come aboard (flights.py
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.core.errors import Failure, UpstreamFailed
 from gateway.core.headers import Header
+from gateway.flow.reel import Reel
 from gateway.flow.tasks import spawn
 
 HIGH_WATER_BYTES: Final = 128 * 1024
 """Read ahead of the fastest passenger at most: two socket reads. More costs memory for each slow client, less costs
 wake-ups for each fast one."""
-CAPACITY_BYTES: Final = 256 << 20
-"""Of a reel: four entries of the largest size that is kept by default."""
 BLOCK_BYTES: Final = 256 * 1024
 """Read back from a file at once."""
 BATCH_BYTES: Final = 1 << 20
@@ -73,43 +71,6 @@ class LeftBehind(UpstreamFailed):
 
     def __init__(self) -> None:
         super().__init__(Failure.BROKEN_OFF, phase="read", sent=True)
-
-
-@dataclass(eq=False, slots=True)
-class Reel:
-    """
-    The memory of all tapes of a process.
-
-    Args:
-        capacity_bytes: what they hold together at most. Beyond it each still holds what it may be ahead of its fastest
-            passenger, and what its file is about to take.
-    """
-
-    capacity_bytes: int = CAPACITY_BYTES
-    held_bytes: int = 0
-    _tapes: set["Tape"] = field(default_factory=set)
-
-    def took(self, tape: "Tape", size: int) -> None:
-        """A tape holds more."""
-        self._tapes.add(tape)
-        self.held_bytes += size
-        self.relieve()
-
-    def lost(self, tape: "Tape", size: int) -> None:
-        """A tape holds less."""
-        self.held_bytes -= size
-        if not tape.held_bytes:
-            self._tapes.discard(tape)
-
-    def relieve(self) -> None:
-        """Keep to the capacity: the mildest means first, the largest tape first."""
-        if self.held_bytes <= self.capacity_bytes:
-            return
-        for means in (Tape.let_go, Tape.close_door, Tape.leave_behind):
-            for tape in sorted(self._tapes, key=lambda tape: tape.held_bytes, reverse=True):
-                if self.held_bytes <= self.capacity_bytes:
-                    return
-                means(tape)
 
 
 class Tape:

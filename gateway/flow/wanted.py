@@ -5,7 +5,7 @@ Decided in core (cachekey.py, freshness.py, cachecontrol.py); here it is put tog
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.core import cachecontrol, cachekey, freshness, idempotency
 from gateway.core.artefact import PLAIN, Form, form_of
@@ -142,4 +142,6 @@ def _once(
         return None
     owner = cachekey.share(principal, around.route, scope=terms.owner, owner=terms.owner)
     name = idempotency.name_of(owner, arrival.method, around.route, key)
-    return Once(name, cachekey.key_of(around, content.whole))
+    # What the client sent, and nothing that an operator may change meanwhile.
+    sent = replace(around, share=(), base_url="", organization=None, project=None)
+    return Once(name, cachekey.key_of(sent, content.whole))

@@ -6,7 +6,7 @@ has one suite of tests under `tests/contracts`, which every adapter of it passes
 """
 
 from gateway.ports.cache import Cache, CacheBody, Draft
-from gateway.ports.failure import StoreFailed
+from gateway.ports.failure import StoreFailed, UnfitError
 from gateway.ports.flights import (
     BEAT_S,
     LEASE_S,
@@ -50,6 +50,7 @@ __all__ = [
     "Spool",
     "StoreFailed",
     "Timeouts",
+    "UnfitError",
     "Upstream",
     "UpstreamReply",
     "UpstreamRequest",

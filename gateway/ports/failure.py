@@ -15,3 +15,7 @@ class StoreFailed(Exception):  # noqa: N818 - as UpstreamFailed: it is what happ
         doubt = "; whether it was written is not known" if unknown else ""
         super().__init__(f"the store failed: {reason}{doubt}")
         self.unknown = unknown
+
+
+class UnfitError(Exception):
+    """The store cannot be used as it is; the message says why and what to do."""

@@ -244,7 +244,7 @@ UNBUILT: Final[dict[str, str]] = {
     "cache.url": "Redis",
     "auth.pepper": "keys in the store",
     "key.inject_safety_identifier": "safety identifiers",
-    "tenancy": "ownership",
+    "tenancy.unknown_ids": "ownership",
     "metrics": "metrics",
 }
 """

@@ -14,7 +14,7 @@ GOOD = (
 host = "::1"
 port = 9000
 [tenancy]
-owner = "team"
+unknown_ids = "refuse"
 [org]
 limits = ["$500 per month"]
 [[team]]
@@ -52,7 +52,7 @@ def test_a_good_configuration_is_summed_up(tmp_path: Path) -> None:
         "upstream   https://api.openai.com/v1 (one credential)",
         "tenants    1 team, 1 key",
         "limits     1 on the organisation, 2 on teams, 0 on keys",
-        "tenancy.owner  waits for ownership",
+        "tenancy.unknown_ids  waits for ownership",
     ]:
         assert line in result.stdout
     assert "sk-" not in result.output
@@ -61,7 +61,7 @@ def test_a_good_configuration_is_summed_up(tmp_path: Path) -> None:
 def test_every_fault_is_reported_with_what_to_do_and_exit_code_2(tmp_path: Path) -> None:
     file = write(
         tmp_path,
-        GOOD.replace("9000", "'x'").replace('team = "a"', 'team = "b"').replace("owner", "ownr"),
+        GOOD.replace("9000", "'x'").replace('team = "a"', 'team = "b"').replace("unknown_ids", "unknwn_ids"),
     )
 
     result = check("--config", str(file))
@@ -74,8 +74,8 @@ def test_every_fault_is_reported_with_what_to_do_and_exit_code_2(tmp_path: Path)
         f"{file}\n"
         '  server.port: "x" is not a whole number.\n'
         "      -> Write a whole number without quotes, such as 8080.\n"
-        "  tenancy.ownr: is not a setting.\n"
-        '      -> Did you mean "owner"?\n'
+        "  tenancy.unknwn_ids: is not a setting.\n"
+        '      -> Did you mean "unknown_ids"?\n'
         '  key[k].team: "b" is not a team.\n'
         "      -> Name one of: a; or add a table [[team]] with that id.\n"
     )

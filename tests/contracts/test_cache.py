@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.redis.cache import RedisCache
+from gateway.adapters.redis.connection import RedisAddress
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.core.artefact import PLAIN, Form
 from gateway.core.contents import Contents
@@ -18,10 +20,13 @@ from gateway.ports import Cache, Draft, StoreFailed
 from tests.support.cache import body_of, entry, given, kept, key_of
 from tests.support.clock import FakeClock
 from tests.support.ledger import NOON
+from tests.support.redis import shared_cluster, shared_server
 
 MAX_BYTES = 32 << 20
 STALE_IF_ERROR_S = 100.0
 PIECE_BYTES = 256 * 1024
+PATIENCE = 20.0
+"""What is promised is no matter of time."""
 SIZES = [1, 1000, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 5_000_000]
 
 
@@ -29,7 +34,26 @@ def sqlite(folder: Path, clock: FakeClock) -> Cache:
     return SqliteCache.at(folder, clock.now, max_bytes=MAX_BYTES, stale_if_error_s=STALE_IF_ERROR_S)
 
 
-MAKERS: dict[str, Callable[[Path, FakeClock], Cache]] = {"sqlite": sqlite}
+def on(address: Callable[[], RedisAddress]) -> Callable[[Path, FakeClock], Cache]:
+    def make(folder: Path, clock: FakeClock) -> Cache:
+        return RedisCache(
+            address(),
+            clock,
+            max_bytes=MAX_BYTES,
+            stale_if_error_s=STALE_IF_ERROR_S,
+            prefix=f"{folder}:",
+            patience=PATIENCE,
+        )
+
+    return make
+
+
+MAKERS: dict[str, Callable[[Path, FakeClock], Cache]] = {
+    "sqlite": sqlite,
+    "redis": on(lambda: shared_server("redis").address),
+    "valkey": on(lambda: shared_server("valkey").address),
+    "cluster": on(lambda: shared_cluster().address),
+}
 """Each gives one more process's cache on the store that is named by the folder."""
 
 

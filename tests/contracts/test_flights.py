@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.adapters.redis.connection import RedisAddress
+from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.sqlite.flights import SqliteFlights
 from gateway.core.errors import Failure
 from gateway.core.flight import Cut, Entrance, Erred, Failed, Landing, Lost, Stored, Withheld
@@ -26,15 +28,29 @@ from gateway.ports import (
     Leads,
 )
 from tests.support.clock import FakeClock
+from tests.support.redis import shared_cluster, shared_server
 
 
 def sqlite(folder: Path, clock: FakeClock) -> Flights:
     return SqliteFlights(folder, clock.now)
 
 
-MAKERS: dict[str, Callable[[Path, FakeClock], Flights]] = {"sqlite": sqlite}
+def on(address: Callable[[], RedisAddress]) -> Callable[[Path, FakeClock], Flights]:
+    return lambda folder, clock: RedisFlights(
+        address(), clock, told_time=clock.now, prefix=f"{folder}:", patience=PATIENCE
+    )
+
+
+MAKERS: dict[str, Callable[[Path, FakeClock], Flights]] = {
+    "sqlite": sqlite,
+    "redis": on(lambda: shared_server("redis").address),
+    "valkey": on(lambda: shared_server("valkey").address),
+    "cluster": on(lambda: shared_cluster().address),
+}
 """Each gives one more process, which shares its flights with the others that the folder names."""
 
+PATIENCE = 20.0
+"""What is promised is no matter of time."""
 HIT_FOR_MISS_S = 15.0
 HEADERS: tuple[Header, ...] = ((b"content-type", b"text/event-stream"), (b"x-odd", b"\xff\x80"))
 LANDINGS: tuple[Landing, ...] = (

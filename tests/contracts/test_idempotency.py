@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.redis.connection import RedisAddress
+from gateway.adapters.redis.idempotency import RedisIdempotencyKeys
+from gateway.adapters.redis.ledger import RedisLedger
 from gateway.adapters.sqlite.idempotency import SqliteIdempotencyKeys
 from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.core.idempotency import LIFE_S, Known, Once, State, name_of
@@ -15,6 +18,7 @@ from gateway.core.record import Outcome
 from gateway.ports import DEAD_AFTER_S, IdempotencyKeys, Ledger
 from tests.support.clock import FakeClock
 from tests.support.ledger import noted, record
+from tests.support.redis import shared_cluster, shared_server
 
 Worker = tuple[Ledger, IdempotencyKeys]
 
@@ -24,7 +28,23 @@ def sqlite(folder: Path, clock: FakeClock) -> Worker:
     return ledger, SqliteIdempotencyKeys(ledger)
 
 
-MAKERS: dict[str, Callable[[Path, FakeClock], Worker]] = {"sqlite": sqlite}
+def on(address: Callable[[], RedisAddress]) -> Callable[[Path, FakeClock], Worker]:
+    def make(folder: Path, clock: FakeClock) -> Worker:
+        ledger = RedisLedger.open(
+            address(), clock.now, tag=str(folder), attempt_s=PATIENCE_S, patience_s=PATIENCE_S
+        )
+        return ledger, RedisIdempotencyKeys(ledger)
+
+    return make
+
+
+PATIENCE_S = 20.0
+MAKERS: dict[str, Callable[[Path, FakeClock], Worker]] = {
+    "sqlite": sqlite,
+    "redis": on(lambda: shared_server("redis").address),
+    "valkey": on(lambda: shared_server("valkey").address),
+    "cluster": on(lambda: shared_cluster().address),
+}
 """Each gives one more worker on the store that is named by the folder."""
 
 ONCE = Once(name_of(("default", "team"), "POST", "images.edits", b"key"), "fox")

@@ -32,6 +32,7 @@ from gateway.ports import DEAD_AFTER_S, Ledger
 from tests.conftest import EXAMPLES
 from tests.support.clock import FakeClock
 from tests.support.ledger import NOON, noted, record, records
+from tests.support.redis import shared_cluster, shared_ledger, shared_server
 from tests.support.replies import drawing
 
 
@@ -39,7 +40,24 @@ def sqlite(folder: Path, clock: FakeClock) -> Ledger:
     return SqliteLedger.open(folder, clock.now)
 
 
-MAKERS: dict[str, Callable[[Path, FakeClock], Ledger]] = {"sqlite": sqlite}
+def redis(folder: Path, clock: FakeClock) -> Ledger:
+    return shared_ledger(shared_server("redis").address, str(folder), clock.now)
+
+
+def valkey(folder: Path, clock: FakeClock) -> Ledger:
+    return shared_ledger(shared_server("valkey").address, str(folder), clock.now)
+
+
+def cluster(folder: Path, clock: FakeClock) -> Ledger:
+    return shared_ledger(shared_cluster().address, str(folder), clock.now)
+
+
+MAKERS: dict[str, Callable[[Path, FakeClock], Ledger]] = {
+    "sqlite": sqlite,
+    "redis": redis,
+    "valkey": valkey,
+    "cluster": cluster,
+}
 """Each gives one more worker on the store that is named by the folder."""
 
 

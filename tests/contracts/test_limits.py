@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from gateway.adapters.redis.connection import RedisAddress
 from gateway.adapters.sqlite.ledger import SqliteLedger
 from tests.contracts.limits_machine import Opens, Stores, machine_on
+from tests.support.redis import TAGS, shared_cluster, shared_ledger, shared_server
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - each run has a folder of its own in it
 """What lasts through a loss of power is proven elsewhere; here nothing waits for a disk."""
@@ -25,7 +27,32 @@ def sqlite() -> Iterator[Opens]:
         yield lambda now: SqliteLedger.open(Path(folder), now)
 
 
-STORES: Final[dict[str, Stores]] = {"sqlite": sqlite}
+@contextmanager
+def redis() -> Iterator[Opens]:
+    yield _on(shared_server("redis").address)
+
+
+@contextmanager
+def valkey() -> Iterator[Opens]:
+    yield _on(shared_server("valkey").address)
+
+
+@contextmanager
+def cluster() -> Iterator[Opens]:
+    yield _on(shared_cluster().address)
+
+
+def _on(address: RedisAddress) -> Opens:
+    tag = f"limits-{next(TAGS)}"
+    return lambda now: shared_ledger(address, tag, now)
+
+
+STORES: Final[dict[str, Stores]] = {
+    "sqlite": sqlite,
+    "redis": redis,
+    "valkey": valkey,
+    "cluster": cluster,
+}
 
 
 @pytest.mark.timeout(600)  # a failure is made small first

@@ -21,9 +21,10 @@ from gateway.core.idempotency import (
     read,
     under_way,
 )
-from gateway.core.observation import End, Ending, Observation, unanswered
+from gateway.core.observation import End, Ending, Image, Observation, unanswered
 from gateway.core.settle import UNSURE
 
+PICTURE = (Image(finished=True),)
 ONCE = Once(name_of(("org", "team"), "POST", "images.edits", b"a"), "fox")
 
 
@@ -96,48 +97,75 @@ class TestNext:
             next_of(Known("fox", "igr_1", State.CUT), ONCE)
         assert refused.value.refusal == outcome_unknown()
 
-    @pytest.mark.parametrize("refusal", [outcome_unknown(), under_way()])
-    def test_nobody_is_told_to_try_again_at_once(self, refusal: object) -> None:
-        assert refusal.code.status == 409  # type: ignore[attr-defined]  # either of the two
-        assert not refusal.should_retry  # type: ignore[attr-defined]
+    def test_only_a_call_that_is_under_way_can_be_asked_for_again(self) -> None:
+        for refusal, may_retry in ((outcome_unknown(), False), (under_way(), True)):
+            assert (refusal.code.status, refusal.should_retry) == (409, may_retry)
 
 
 class TestFate:
     def test_a_call_that_did_not_go_up_frees_its_key(self) -> None:
-        assert fate(None) is None
-        assert fate(unanswered(sent=False)) is None
+        assert fate(None, draws=True) is None
+        assert fate(unanswered(sent=False), draws=True) is None
 
     @pytest.mark.parametrize("ending", [Ending.BROKEN, Ending.LEFT])
     @pytest.mark.parametrize("status", [None, 200, 500])
     def test_a_call_that_broke_off_keeps_it(self, ending: Ending, status: int | None) -> None:
-        assert fate(Observation(ending=ending, status=status)) is State.CUT
+        assert fate(Observation(ending=ending, status=status), draws=True) is State.CUT
 
     @pytest.mark.parametrize("status", [301, 400, 404, 429, 500, 502, 503])
     def test_an_error_frees_it(self, status: int) -> None:
-        assert fate(answered(status)) is None
+        assert fate(answered(status, whole=True), draws=True) is None
+
+    def test_a_server_error_that_cannot_be_read_keeps_it(self) -> None:
+        """What it cost is not known either."""
+        assert fate(answered(502), draws=True) is State.CUT
 
     @pytest.mark.parametrize("status", sorted(UNSURE))
     def test_an_error_behind_which_work_may_go_on_keeps_it(self, status: int) -> None:
-        assert fate(answered(status)) is State.CUT
+        assert fate(answered(status, whole=True), draws=True) is State.CUT
 
     def test_an_answer_that_says_it_failed_frees_it(self) -> None:
-        assert fate(answered(response_status="failed", whole=True)) is None
-        assert fate(answered(stream=True, end=End.FAILED)) is None
+        assert fate(answered(response_status="failed", whole=True), draws=False) is None
+        assert fate(answered(stream=True, end=End.FAILED), draws=True) is None
 
     def test_a_stream_without_its_end_keeps_it(self) -> None:
-        assert fate(answered(stream=True)) is State.CUT
+        assert fate(answered(stream=True), draws=True) is State.CUT
 
     @pytest.mark.parametrize(
         "seen",
         [
-            answered(whole=True),
-            answered(),
-            answered(201),
-            answered(response_status="queued", whole=True),
-            answered(response_status="incomplete", whole=True),
+            answered(whole=True, images=PICTURE),
+            answered(201, whole=True, images=PICTURE),
+            answered(stream=True, end=End.COMPLETED, images=PICTURE),
+        ],
+    )
+    def test_a_complete_answer_with_a_picture_is_given_again(self, seen: Observation) -> None:
+        assert fate(seen, draws=True) is State.KEPT
+
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            answered(whole=True, response_id="resp_1"),
+            answered(whole=True, response_id="resp_1", response_status="queued"),
+            answered(whole=True, response_id="resp_1", response_status="incomplete"),
             answered(stream=True, end=End.COMPLETED),
             answered(stream=True, end=End.INCOMPLETE),
         ],
     )
-    def test_a_complete_answer_is_given_again(self, seen: Observation) -> None:
-        assert fate(seen) is State.KEPT
+    def test_a_complete_response_is_given_again(self, seen: Observation) -> None:
+        assert fate(seen, draws=False) is State.KEPT
+
+    @pytest.mark.parametrize(
+        ("seen", "draws"),
+        [
+            (answered(), True),
+            (answered(images=PICTURE), True),
+            (answered(whole=True), True),
+            (answered(stream=True, end=End.COMPLETED), True),
+            (answered(), False),
+            (answered(whole=True), False),
+        ],
+        ids=["no JSON", "cut JSON", "no picture", "a stream without one", "no JSON", "no response"],
+    )
+    def test_what_may_be_anything_keeps_it(self, seen: Observation, *, draws: bool) -> None:
+        assert fate(seen, draws=draws) is State.CUT

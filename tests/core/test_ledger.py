@@ -16,6 +16,7 @@ from gateway.core.ledger import (
     Place,
     UsageRow,
     Verdict,
+    combined,
     dumps,
     group_of,
     grouping,
@@ -162,6 +163,13 @@ def test_however_it_is_grouped_it_comes_to_the_same(several: list[Record]) -> No
         rows = summed(several, by)
         for name in (*COUNTS, *SUMS):
             assert sum(getattr(row, name) for row in rows) == getattr(whole, name)
+
+
+@given(records(), st.integers(0, 30))
+def test_sums_of_parts_come_to_the_sum_of_all(several: list[Record], cut: int) -> None:
+    for by in ((), ("team",), ("key", "tag:a")):
+        parts = [*summed(several[:cut], by), *summed(several[cut:], by)]
+        assert combined(parts) == summed(several, by)
 
 
 @given(records(most=3))

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.limits import MAX_AMOUNT_USD, MAX_COUNT, NUSD_PER_USD, Limit, Unit, Window, parse_limit
+from gateway.core.limits import (
+    MAX_AMOUNT_USD,
+    MAX_COUNT,
+    NUSD_PER_USD,
+    Limit,
+    Unit,
+    Window,
+    fits_doubles,
+    parse_limit,
+)
 
 USD = NUSD_PER_USD
 
@@ -158,3 +167,9 @@ def limit_or_refusal(said: str) -> Limit | str:
         return parse_limit(said)
     except ValueError as refusal:
         return str(refusal)
+
+
+def test_money_up_to_what_a_double_holds_exactly_fits_doubles_and_every_count_does() -> None:
+    assert fits_doubles(parse_limit("$9000000 per month"))
+    assert not fits_doubles(parse_limit("$9000000.01 per month"))
+    assert fits_doubles(Limit(MAX_COUNT, Unit.TOKENS, Window.TOTAL))

@@ -4,7 +4,8 @@ import pytest
 
 from gateway.core.errors import Failure, UpstreamFailed
 from gateway.flow.fetch import Fetch, Head, read
-from gateway.flow.tape import Reel, Tape
+from gateway.flow.reel import Reel
+from gateway.flow.tape import Tape
 from tests.support.clock import FakeClock
 from tests.support.scripted import JSON, Reply
 from tests.support.waiting import until

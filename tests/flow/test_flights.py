@@ -16,7 +16,7 @@ from gateway.core.errors import Failure, UpstreamFailed
 from gateway.core.flight import Cut, Duty, Entrance, Erred, Failed, Landing, Lost, Stored, Withheld
 from gateway.core.freshness import Reason
 from gateway.flow.flights import Flights, Follow, Joined, Lead, Stranded
-from gateway.flow.tape import Reel
+from gateway.flow.reel import Reel
 from gateway.ports import Flights as SharedFlights
 from tests.support.clock import FakeClock
 from tests.support.flights import Client, Hands, Upstream, entrance, follow, lead, listen, take_off

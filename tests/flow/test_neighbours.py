@@ -12,7 +12,8 @@ from gateway.core.headers import Header
 from gateway.flow import neighbours as module
 from gateway.flow.flights import Flights
 from gateway.flow.neighbours import Boarded, Neighbours, announce, is_followed, publish, still_leads, tail
-from gateway.flow.tape import Head, Reel, Tape
+from gateway.flow.reel import Reel
+from gateway.flow.tape import Head, Tape
 from gateway.ports import Began, Leads, StoreFailed
 from tests.support.clock import FakeClock
 from tests.support.flights import Client, Hands, Upstream, follow, lead, take_off

@@ -8,7 +8,8 @@ from gateway.core.errors import Failure, UpstreamFailed
 from gateway.core.flight import Cut, Duty, Erred, Failed, Landed, Landing, Lost, Stored, Withheld
 from gateway.core.freshness import Reason
 from gateway.flow.passage import Cabin, Follow, Passage, Stranded
-from gateway.flow.tape import Head, Reel, Tape
+from gateway.flow.reel import Reel
+from gateway.flow.tape import Head, Tape
 from tests.support.clock import FakeClock
 
 HEAD = Head(200, (), 0.5)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import Failure, UpstreamFailed
-from gateway.flow.tape import CHUNK_COSTS_BYTES, Cursor, Head, LeftBehind, Reel, Tape
+from gateway.flow.reel import Reel
+from gateway.flow.tape import CHUNK_COSTS_BYTES, Cursor, Head, LeftBehind, Tape
 from tests.support.waiting import until
 
 HEAD = Head(200, (), 0.5)

@@ -36,7 +36,7 @@ def asked(
     value = loads(body)
     assert isinstance(value, dict)
     call = read_json(found, value)
-    content = content_of_json(call, value, terms)
+    content = content_of_json(call, value, terms, whole=True)
     return wanted(arrival, call, content, principal(team=team), "default", terms)
 
 
@@ -98,3 +98,49 @@ def test_what_goes_past_the_cache_has_no_key_and_a_reason(found: Wanted, reason:
 def test_a_seed_that_is_none_is_refused() -> None:
     with pytest.raises(Refused):
         asked(PICTURE, (b"x-imagegate-seed", b"x" * 200))
+
+
+KEY = (b"idempotency-key", b"once")
+
+
+def test_a_key_of_the_client_stands_for_all_that_the_client_sent() -> None:
+    plain = asked(PICTURE, KEY).once
+    assert plain is not None
+    assert asked(PICTURE).once is None
+    assert asked(b'{"prompt": "a cat", "model": "gpt-image-2"}', KEY).once == plain
+    for other in (
+        asked(PICTURE[:-1] + b', "stream": true}', KEY),
+        asked(PICTURE[:-1] + b', "user": "me"}', KEY),
+        asked(PICTURE, KEY, (b"x-imagegate-seed", b"two")),
+        asked(PICTURE, KEY, (b"openai-beta", b"x")),
+    ):
+        assert other.once is not None
+        assert (other.once.name, other.once.fingerprint != plain.fingerprint) == (plain.name, True)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(TERMS, base_url="https://elsewhere/v1"),
+        replace(TERMS, accounts={"default": ("org-1", None)}),
+        replace(TERMS, scope="org"),
+        replace(TERMS, ignore_fields=frozenset({"user"})),
+        replace(TERMS, enabled=False),
+    ],
+)
+def test_and_for_nothing_that_an_operator_may_change(changed: Terms) -> None:
+    assert asked(PICTURE, KEY, terms=changed).once == asked(PICTURE, KEY).once
+
+
+def test_a_key_is_its_owners() -> None:
+    mine, theirs = asked(PICTURE, KEY).once, asked(PICTURE, KEY, team="another").once
+    assert mine is not None
+    assert theirs is not None
+    assert mine.name != theirs.name
+    assert mine.fingerprint == theirs.fingerprint
+
+
+def test_without_a_cache_there_is_the_key_alone() -> None:
+    found = asked(PICTURE, KEY, terms=replace(TERMS, enabled=False))
+    assert (found.key, found.bypass) == (None, None)
+    assert found.once is not None

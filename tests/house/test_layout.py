@@ -15,6 +15,7 @@ TESTED_ELSEWHERE = {
     "flow/aboard.py": "tests/system/test_sharing.py",
     "flow/crew.py": "tests/system/test_sharing.py",
     "flow/errand.py": "values, without behaviour",
+    "flow/reel.py": "tests/flow/test_tape.py",
     "flow/giving.py": "tests/system/test_stale.py",
     "flow/replays.py": "tests/system/test_idempotency.py",
     "flow/exchange.py": "values and a protocol, without behaviour",
@@ -26,8 +27,14 @@ TESTED_ELSEWHERE = {
     "web/listeners.py": "tests/system/test_streams.py",
     "web/ops.py": "tests/system/test_streams.py",
 }
-PARTS_OF_ADAPTERS = {"connection": "transport", "dial": "transport", "pool": "transport", "wire": "transport"}
-"""Module -> the adapter whose part it is."""
+PARTS_OF_ADAPTERS = {
+    "connection": "transport",
+    "dial": "transport",
+    "pool": "transport",
+    "wire": "transport",
+    "workers": "sqlite, redis",
+}
+"""Module -> the adapters whose part it is."""
 HOSTS = re.compile("|".join(["pythonho" + "sted", "registry\\.np" + "m", "pyp" + "i\\.org"]))
 
 

@@ -43,12 +43,12 @@ def test_settings_that_wait_for_their_part_are_named_once_even_at_their_default(
     text += '[[key]]\nid = "b"\nteam = "a"\nsecret = "sk-b"\ninject_safety_identifier = true\n'
     text += '[[key]]\nid = "c"\nteam = "a"\nsecret = "sk-c"\ninject_safety_identifier = false\n'
 
-    unbuilt = load_text(tmp_path, text, {"IMAGEGATE_TENANCY__OWNER": "team"}).unbuilt()
+    unbuilt = load_text(tmp_path, text, {"IMAGEGATE_TENANCY__UNKNOWN_IDS": "refuse"}).unbuilt()
 
     assert unbuilt == (
         "store.url",
         "key.inject_safety_identifier",
-        "tenancy.owner",
+        "tenancy.unknown_ids",
         "metrics.enabled",
     )
 

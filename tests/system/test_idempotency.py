@@ -174,6 +174,90 @@ async def test_a_key_outlives_the_kept_answer(one: Pair) -> None:
     assert one.billed()[0] == 2
 
 
+async def test_who_was_given_somebody_elses_answer_is_given_it_again(one: Pair) -> None:
+    """By following, and from the cache; in another form than it is kept in, too."""
+    steer = {"X-Sandbox": "delay_ms=700"}
+    [first], [followed] = await asyncio.gather(
+        one.all_ask(1, ASK, headers=steer), one.all_ask(1, ASK, headers=keyed("follows", **steer))
+    )
+    [hit] = await one.all_ask(1, ASK, headers=keyed("hits", **steer))
+    streamed = ASK | {"stream": True}
+    [event] = await one.all_ask(1, streamed, headers=keyed("streams", **steer))
+    assert first.content == followed.content == hit.content
+    await one.all_ask(1, ASK, headers={"Cache-Control": "no-cache", **steer})
+    for key, body, before in (("follows", ASK, followed), ("hits", ASK, hit), ("streams", streamed, event)):
+        [again] = await one.all_ask(1, body, headers=keyed(key, **steer))
+        assert again.content == before.content
+        assert again.headers["content-type"] == before.headers["content-type"]
+        assert status(again).endswith("detail=idempotency-key")
+    assert one.billed()[0] == 2
+
+
+async def test_when_the_holder_of_a_key_is_refused_another_makes_the_call(tmp_path: Path) -> None:
+    """All of one team; the first one's own budget is spent."""
+    keys = "".join(
+        f'[[key]]\nid = "k{n}"\nteam = "team"\nsecret = "sk-{n}"\n'
+        + ('limits = ["$0.000001 total"]\n' if n == 0 else "")
+        for n in range(5)
+    )
+    rest = config(tmp_path, keys)
+    with (
+        sandbox_process(tmp_path) as sandbox,
+        gateway_process(f"{sandbox.url}/v1", tmp_path, rest=rest, cached=True) as gateway,
+    ):
+        pair = Pair(tmp_path, sandbox, gateway)
+        for number in range(10):
+            headers = [
+                keyed(f"once-{number}", "delay_ms=100", Authorization=f"Bearer sk-{n}", **PAST)
+                for n in range(5)
+            ]
+            answers = await asyncio.gather(*(pair.all_ask(1, ASK, headers=one) for one in headers))
+            codes = [answer.status_code for [answer] in answers]
+            assert codes[1:] == [200] * 4
+            assert codes[0] in {200, 429}, "it may follow, and pays nothing then"
+        assert pair.billed()[0] == 10
+
+
+async def test_a_call_that_flies_alone_can_be_followed_by_its_key(tmp_path: Path) -> None:
+    """Nobody waits for those who ask the same, after an answer that was not kept: whoever has the key still does."""
+    with (
+        sandbox_process(tmp_path) as sandbox,
+        gateway_process(
+            f"{sandbox.url}/v1", tmp_path, rest=config(tmp_path), cached=True, cache="max_entry_bytes = 1000"
+        ) as gateway,
+    ):
+        pair = Pair(tmp_path, sandbox, gateway)
+        steer = "delay_ms=3000"
+        [first] = await pair.all_ask(1, ASK, steering=steer)
+        assert "too-large" in status(first)
+        async with pair.sdk(timeout=1, retries=5) as client:
+            answer = await client.images.generate(**ASK, extra_headers=keyed("once", steer))
+        assert answer.data
+        assert pair.billed()[0] == 2
+
+
+async def test_a_deleted_response_is_not_given_again_under_its_key(one: Pair) -> None:
+    ask: dict[str, Any] = {"model": "gpt-5", "input": "draw", "tools": [{"type": "image_generation"}]}
+    async with one.sdk() as client:
+        made = await client.responses.create(**ask, extra_headers=keyed())
+        await client.responses.delete(made.id)
+        with pytest.raises(openai.ConflictError):
+            await client.responses.create(**ask, extra_headers=keyed())
+    assert one.billed()[0] == 1
+
+
+async def test_without_a_cache_only_if_cached_finds_none(tmp_path: Path) -> None:
+    with (
+        sandbox_process(tmp_path) as sandbox,
+        gateway_process(f"{sandbox.url}/v1", tmp_path, rest=config(tmp_path)) as gateway,
+    ):
+        pair = Pair(tmp_path, sandbox, gateway)
+        for headers in ({}, keyed()):
+            [refused] = await pair.all_ask(1, ASK, headers={"Cache-Control": "only-if-cached", **headers})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (504, "not_cached")
+        assert pair.visits() == 0
+
+
 async def test_only_if_cached_makes_no_call_and_takes_no_key(one: Pair) -> None:
     words = {"model": "gpt-5", "input": "words", "temperature": 1}
     headers = {"Authorization": f"Bearer {KEY}", **keyed()}
@@ -219,6 +303,8 @@ async def test_an_upload_and_a_background_response_can_be_repeated(one: Pair) ->
     assert requests == 3
     records = await one.written(5)
     assert sum(record.cost_nusd for record in records) == bill
+    shown = [record for record in records if record.route == "responses.create"]
+    assert sorted((record.cost_nusd > 0, record.saved_nusd) for record in shown) == [(False, 0), (True, 0)]
     assert await one.books.ledger.verify() == ()
 
 

@@ -29,8 +29,8 @@ def pair(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 async def test_a_time_out_and_its_retries_pay_once_and_find_the_picture(pair: Pair) -> None:
-    steer = {"X-Sandbox": "delay_ms=3000"}
-    async with pair.sdk(timeout=1.2, retries=5) as client:
+    steer = {"X-Sandbox": "delay_ms=5000"}
+    async with pair.sdk(timeout=2, retries=5) as client:
         answer = await client.images.generate(**ASK, extra_headers=steer)
     assert answer.data is not None
     assert answer.data[0].b64_json is not None
@@ -40,6 +40,9 @@ async def test_a_time_out_and_its_retries_pay_once_and_find_the_picture(pair: Pa
     assert sum(one.cost_nusd for one in records) == bill
     assert [one.cache for one in records if one.cost_nusd] == [CacheUse.MISS]
     assert records[-1].outcome is Outcome.COMPLETED
+    *left, last = records
+    assert last.saved_nusd == bill
+    assert {one.saved_nusd for one in left} == {0}, "saved is what somebody was given"
 
 
 async def test_the_same_asked_again_comes_at_once_and_costs_nothing(pair: Pair) -> None:
@@ -94,6 +97,34 @@ async def test_a_late_joiner_has_the_first_partial_image_before_the_stream_has_e
         rest = [event.type async for event in late]
     assert rest[-1] == "image_generation.completed"
     assert pair.billed()[0] == 1
+
+
+async def test_a_stream_that_was_read_to_its_end_is_completed_whoever_made_the_call(pair: Pair) -> None:
+    async with pair.sdk() as client:
+        for prompt in ("one", "two", "three"):
+            stream = await client.images.generate(**ASK | {"prompt": prompt}, stream=True, partial_images=1)
+            assert len([event async for event in stream]) == 2
+    raw = await pair.all_ask(5, ASK | {"stream": True, "prompt": "four"}, steering="delay_ms=500")
+    assert {answer.status_code for answer in raw} == {200}
+    records = await pair.written(8)
+    assert {one.outcome for one in records} == {Outcome.COMPLETED}
+    assert [one.cache for one in records].count(CacheUse.MISS) == 4
+
+
+async def test_whoever_leaves_before_the_picture_saves_nothing(pair: Pair) -> None:
+    body = ASK | {"stream": True, "partial_images": 2}
+    sent = json.dumps(body).encode()
+    head = request_bytes("POST", "/v1/images/generations", sent, headers=("X-Sandbox: delay_ms=1500",))
+    async with raw_client(pair.gateway.port) as leader, raw_client(pair.gateway.port) as leaves:
+        await leader.write(head)
+        await leader.read_until(b"partial_image")
+        await leaves.write(head)
+        await leaves.read_until(b"partial_image")
+        leaves.reset()
+        await leader.read_until(b"image_generation.completed")
+        records = await pair.written(2)
+    [follower] = [one for one in records if one.cache is CacheUse.COLLAPSED]
+    assert (follower.outcome, follower.images, follower.saved_nusd) == (Outcome.CLIENT_GONE, 0, 0)
 
 
 async def test_what_the_client_wants_of_the_cache_is_done(pair: Pair) -> None:
@@ -181,3 +212,47 @@ async def test_a_client_that_stalls_or_leaves_holds_up_no_other(pair: Pair) -> N
     assert len({answer.content for answer in answers}) == 1
     assert b"image_generation.completed" in answers[0].content
     assert pair.billed()[0] == 1
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[Pair]:
+    rest = f'limits = ["1 concurrent"]\n[store]\nurl = "sqlite:///{tmp_path}/data"\n'
+    with (
+        sandbox_process(tmp_path) as sandbox,
+        gateway_process(f"{sandbox.url}/v1", tmp_path, rest=rest, cached=True) as gateway,
+    ):
+        yield Pair(tmp_path, sandbox, gateway)
+
+
+async def test_a_hit_gives_back_its_place_before_its_client_knows_that_it_has_all(narrow: Pair) -> None:
+    await narrow.all_ask(1, ASK)
+    for _ in range(60):
+        [answer] = await narrow.all_ask(
+            1, ASK
+        )  # each on a connection that is closed as soon as the body is there
+        assert answer.status_code == 200
+    records = await narrow.written(61)
+    assert {one.outcome for one in records} == {Outcome.COMPLETED}
+
+
+async def test_a_gateway_that_stops_reads_to_their_end_the_calls_whose_clients_have_left(
+    tmp_path: Path,
+) -> None:
+    rest = f'\n[store]\nurl = "sqlite:///{tmp_path}/data"\n'
+    with sandbox_process(tmp_path) as sandbox:
+        with gateway_process(f"{sandbox.url}/v1", tmp_path, rest=rest, cached=True) as gateway:
+            pair = Pair(tmp_path, sandbox, gateway)
+            async with pair.sdk(timeout=0.7) as client:
+                with pytest.raises(openai.APITimeoutError):
+                    await client.images.generate(**ASK, extra_headers={"X-Sandbox": "delay_ms=2500"})
+            gateway.process.terminate()
+            await asyncio.to_thread(gateway.process.wait, 30)
+        with gateway_process(f"{sandbox.url}/v1", tmp_path, rest=rest, cached=True) as gateway:
+            pair = Pair(tmp_path, sandbox, gateway)
+            [again] = await pair.all_ask(1, ASK, steering="delay_ms=2500")
+            assert status(again).startswith("imagegate; hit")
+            requests, bill = pair.billed()
+            records = await pair.written(2)
+    assert requests == 1
+    assert [one.outcome for one in records] == [Outcome.CLIENT_GONE, Outcome.COMPLETED]
+    assert sum(one.cost_nusd for one in records) == bill

@@ -13,7 +13,8 @@ import apsw
 import orjson
 
 from gateway.adapters.sqlite import idempotency_acts, marks, quota, rows
-from gateway.adapters.sqlite.workers import Worker, alive, register
+from gateway.adapters.sqlite.living import alive, register
+from gateway.adapters.workers import Worker
 from gateway.core.call import Call
 from gateway.core.ledger import (
     FIELDS,

@@ -15,7 +15,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 import sys
 import threading
 import uuid
@@ -24,13 +23,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from gateway.adapters.sqlite.room import leave_room
+
 if sys.platform != "win32":
     import fcntl
 
 PIECE_BYTES: Final = 256 * 1024
 """Read and handed out at once."""
-LEAST_FREE_BYTES: Final = 64 << 20
-"""The last of a disk belongs to the ledger, which may lie on it too."""
 PREFIXES: Final = tuple(f"{number:02x}" for number in range(256))
 
 _FOLDER: Final = "blobs"
@@ -85,9 +84,10 @@ class Handle:
         All of it.
 
         Raises:
-            OSError: it is closed, or the disk fails.
+            OSError: it is closed, or the disk fails or has no room.
         """
         with self._used() as fd:
+            leave_room(fd)
             rest = memoryview(data)
             while rest:
                 written = os.pwrite(fd, rest, at)
@@ -181,16 +181,16 @@ class Blobs:
         if sys.platform == "win32":
             raise OSError(errno.ENOTSUP, "files cannot be held on Windows: nothing is kept")
         self.make()
-        if shutil.disk_usage(self._unfinished).free < LEAST_FREE_BYTES:
-            raise OSError(errno.ENOSPC, f"less than {LEAST_FREE_BYTES >> 20} MiB are left")
         while True:
             path = self._unfinished / uuid.uuid4().hex
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
+                leave_room(fd)
                 # Whoever sweeps may have been faster than the lock.
                 fcntl.flock(fd, fcntl.LOCK_EX)
                 is_there = os.fstat(fd).st_nlink > 0
             except BaseException:
+                path.unlink(missing_ok=True)
                 os.close(fd)
                 raise
             if is_there:

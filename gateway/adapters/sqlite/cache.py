@@ -18,12 +18,13 @@ from gateway.adapters.sqlite import cache_acts as acts
 from gateway.adapters.sqlite.blobs import PIECE_BYTES, PREFIXES, Blobs, DamagedError, Handle
 from gateway.adapters.sqlite.cache_draft import FileDraft
 from gateway.adapters.sqlite.cache_file import CacheFile
-from gateway.adapters.sqlite.connection import UnfitError, guard
+from gateway.adapters.sqlite.connection import guard
 from gateway.adapters.sqlite.writer import Writer
+from gateway.core.allotment import Allotment
 from gateway.core.cachekey import CacheKey
 from gateway.core.entry import CacheFilter, CacheStats, Entry
 from gateway.core.ledger import micros
-from gateway.ports import StoreFailed
+from gateway.ports import StoreFailed, UnfitError
 
 T = TypeVar("T")
 HELD_BYTES: Final = 4 << 20
@@ -70,7 +71,7 @@ class SqliteCache:
         self._touches: dict[tuple[str, str], int] = {}
         self._touched_since = 0.0
         """When the first of them was."""
-        self._held = _Held()
+        self._memory = Allotment(HELD_BYTES, HELD_TOGETHER_BYTES)
         self._told: dict[str, float] = {}
 
     @classmethod
@@ -109,24 +110,24 @@ class SqliteCache:
 
     async def open(self, entry: Entry) -> "FileBody | None":
         """The body of an entry."""
-        held = self._held.take(entry.size)
+        held = self._memory.take(entry.size)
         try:
             handle, pieces = await asyncio.to_thread(
                 self._blobs.opened, entry.digest, entry.size, hold=held > 0
             )
         except DamagedError as error:
-            self._held.give_back(held)
+            self._memory.give_back(held)
             self._complain("lost a body", error)
             await self._forget(entry.digest, error.inode)
             return None
         except OSError as error:
-            self._held.give_back(held)
+            self._memory.give_back(held)
             self._complain("cannot be read", error)
             return None
         except BaseException:
-            self._held.give_back(held)
+            self._memory.give_back(held)
             raise
-        return FileBody(handle, entry.size, pieces, lambda: self._held.give_back(held))
+        return FileBody(handle, entry.size, pieces, lambda: self._memory.give_back(held))
 
     async def draft(self) -> FileDraft | None:
         """A new body."""
@@ -272,22 +273,6 @@ class SqliteCache:
         if now - self._told.get(what, -COMPLAINT_S) >= COMPLAINT_S:
             self._told[what] = now
             _log.warning("the cache %s: %s: %s", what, type(error).__name__, error)
-
-
-class _Held:
-    """What bodies take in memory."""
-
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    def take(self, size: int) -> int:
-        """What a body of this size may take: all of it, or 0."""
-        taken = size if size <= HELD_BYTES and self._bytes + size <= HELD_TOGETHER_BYTES else 0
-        self._bytes += taken
-        return taken
-
-    def give_back(self, taken: int) -> None:
-        self._bytes -= taken
 
 
 class FileBody:

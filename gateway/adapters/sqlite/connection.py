@@ -15,6 +15,8 @@ from typing import Final
 
 import apsw
 
+from gateway.ports import UnfitError
+
 FILE: Final = "ledger.db"
 OLDEST_SQLITE: Final = (3, 51, 3)
 BUSY_WAIT_MS: Final = 5000
@@ -23,10 +25,6 @@ _JOURNAL_BYTES: Final = 64 << 20
 """The WAL file is cut back to this when it is reset."""
 _SHARED_FILESYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs"})
 _MOUNTS: Final = Path("/proc/mounts")
-
-
-class UnfitError(Exception):
-    """The store cannot be used as it is; the message says why and what to do."""
 
 
 def writing(file: Path, vfs: str | None = None) -> apsw.Connection:

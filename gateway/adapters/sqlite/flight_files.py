@@ -20,14 +20,12 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias, assert_never
+from typing import Final, TypeAlias
 
-import orjson
-
-from gateway.core.errors import Failure
-from gateway.core.flight import Cut, Erred, Failed, Landing, Lost, Stored, Withheld
-from gateway.core.freshness import Reason
+from gateway.adapters.sqlite.room import leave_room
+from gateway.core.flight import Landing, Lost
 from gateway.core.headers import Header
+from gateway.core.tidings import head_dumps, head_loads, landing_dumps, landing_loads
 from gateway.ports import Began
 
 if sys.platform != "win32":
@@ -43,49 +41,6 @@ _FRAME: Final = struct.Struct(">IB")
 _HEAD, _PIECE, _END = range(3)
 
 News: TypeAlias = Began | bytes | Landing
-
-
-def dumps(landing: Landing) -> bytes:
-    """A landing, as JSON."""
-    match landing:
-        case Stored() | Lost():
-            rest: dict[str, object] = {}
-        case Withheld(reason):
-            rest = {"reason": reason.value}
-        case Erred(status):
-            rest = {"status": status}
-        case Failed(failure, phase, sent):
-            rest = {"failure": failure.value, "phase": phase, "sent": sent}
-        case Cut(failure, phase):
-            rest = {"failure": failure.value, "phase": phase}
-        case _:
-            assert_never(landing)
-    return orjson.dumps({"landing": type(landing).__name__, **rest})
-
-
-def loads(data: bytes | str) -> Landing:
-    """
-    The landing that was dumped.
-
-    Another version may have dumped what this one does not know: nobody can tell how that ended, so it is `Lost`.
-    """
-    try:
-        said = orjson.loads(data)
-        match said["landing"]:
-            case "Stored":
-                return Stored()
-            case "Withheld":
-                return Withheld(Reason(said["reason"]))
-            case "Erred":
-                return Erred(int(said["status"]))
-            case "Failed":
-                return Failed(Failure(said["failure"]), str(said["phase"]), sent=bool(said["sent"]))
-            case "Cut":
-                return Cut(Failure(said["failure"]), str(said["phase"]))
-            case _:
-                return Lost()
-    except (ValueError, KeyError, TypeError):
-        return Lost()
 
 
 class LeadFile:
@@ -116,8 +71,7 @@ class LeadFile:
 
     def began(self, status: int, headers: Sequence[Header]) -> None:
         """Write the head. Raises OSError."""
-        plain = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
-        self._append(_frame(_HEAD, orjson.dumps([status, plain])))
+        self._append(_frame(_HEAD, head_dumps(status, headers)))
 
     def write(self, piece: bytes) -> None:
         """Write the next bytes. Raises OSError."""
@@ -127,7 +81,7 @@ class LeadFile:
 
     def end(self, landing: Landing) -> None:
         """Write how it ended. Raises OSError."""
-        self._append(_frame(_END, dumps(landing)))
+        self._append(_frame(_END, landing_dumps(landing)))
 
     def give_up(self) -> None:
         """Tell whoever follows that no more comes, and remove it."""
@@ -148,6 +102,8 @@ class LeadFile:
 
     def _append(self, data: bytes) -> None:
         with self._lock:
+            if self._fd is not None:
+                leave_room(self._fd)
             while data and self._fd is not None:
                 data = data[os.write(self._fd, data) :]
 
@@ -242,11 +198,8 @@ def _frame(kind: int, content: bytes) -> bytes:
 def _understood(kind: int, content: bytes) -> News:
     match kind:
         case 0:  # _HEAD
-            status, headers = orjson.loads(content)
-            return Began(
-                status, tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
-            )
+            return Began(*head_loads(content))
         case 1:  # _PIECE
             return content
         case _:
-            return loads(content)
+            return landing_loads(content)

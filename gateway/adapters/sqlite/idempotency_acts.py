@@ -4,7 +4,8 @@ from typing import Final
 
 import apsw
 
-from gateway.adapters.sqlite.workers import Worker, alive, register
+from gateway.adapters.sqlite.living import alive, register
+from gateway.adapters.workers import Worker
 from gateway.core.idempotency import LIFE_S, Known, Once, State
 from gateway.core.ledger import micros
 from gateway.core.record import Outcome

@@ -7,18 +7,18 @@ from typing import Final, Self, TypeVar
 import apsw
 
 from gateway.adapters.sqlite import acts, schema, verify
-from gateway.adapters.sqlite.connection import FILE, UnfitError, guard, reading, writing
+from gateway.adapters.sqlite.connection import FILE, guard, reading, writing
 from gateway.adapters.sqlite.queries import Reads
 from gateway.adapters.sqlite.rows import Row, to_row
-from gateway.adapters.sqlite.workers import Worker, is_gone, this_worker
 from gateway.adapters.sqlite.writer import Writer
+from gateway.adapters.workers import Worker, is_gone, this_worker
 from gateway.core.call import Call
 from gateway.core.ledger import OpenCall, Settlement, Verdict, micros
 from gateway.core.limits import Limit
 from gateway.core.quota import Claim, Exceeded, Standing
 from gateway.core.record import Record
 from gateway.core.verify import Broken
-from gateway.ports import DEAD_AFTER_S, StoreFailed
+from gateway.ports import DEAD_AFTER_S, StoreFailed, UnfitError
 
 T = TypeVar("T")
 

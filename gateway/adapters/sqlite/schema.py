@@ -12,7 +12,7 @@ from typing import Final
 
 import apsw
 
-from gateway.adapters.sqlite.connection import UnfitError
+from gateway.ports import UnfitError
 
 APPLICATION_ID: Final = 0x494D4754
 """`IMGT`, for file(1) and for us: a database of somebody else is left alone."""

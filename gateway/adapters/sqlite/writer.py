@@ -124,7 +124,7 @@ class Writer:
 
     def _start(self) -> None:
         # A daemon: a process that ends without closing does not wait for it, and loses nothing that was answered.
-        self._thread = threading.Thread(target=self._work, name="ledger writer", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="sqlite writer", daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
@@ -213,7 +213,7 @@ class Writer:
             return  # another process is about it
         except apsw.Error as error:
             # Nothing is lost: it all still lies in the WAL.
-            _log.warning("the write-ahead log could not be moved into the ledger: %s", error)
+            _log.warning("the write-ahead log could not be moved into its file: %s", error)
 
     def _forget(self) -> None:
         db, self._db, self._wal_pages = self._db, None, 0
@@ -221,7 +221,7 @@ class Writer:
             try:
                 db.close(True)  # noqa: FBT003 - apsw's own: raise nothing
             except apsw.Error as error:
-                _log.warning("the ledger could not be closed: %s", error)
+                _log.warning("a database could not be closed: %s", error)
 
 
 def _behind_savepoint(db: apsw.Connection, job: _Job) -> object:

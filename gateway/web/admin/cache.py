@@ -5,7 +5,7 @@ A purge says what it is of: a body that names nothing is refused, so that no sli
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,7 +13,6 @@ from starlette.routing import Route
 
 from gateway.core.entry import EVERYTHING, CacheFilter, CacheStats
 from gateway.core.errors import quoted
-from gateway.ports import Cache
 from gateway.web.admin.auth import guarded
 from gateway.web.admin.body import read_object
 from gateway.web.admin.query import Query, refused
@@ -28,7 +27,19 @@ _ADVICE: Final = (
 )
 
 
-def routes(cache: Cache, token: str) -> list[Route]:
+class Kept(Protocol):
+    """What is kept."""
+
+    async def stats(self) -> CacheStats:
+        """How full the cache is."""
+        ...
+
+    async def purge(self, which: CacheFilter) -> int:
+        """Forget answers. Returns how many."""
+        ...
+
+
+def routes(cache: Kept, token: str) -> list[Route]:
     """
     Both routes, behind the token.
 

@@ -18,14 +18,13 @@ from typing import Any
 import apsw
 import pytest
 
-from gateway.adapters.sqlite import blobs, cache, cache_acts, cache_file, cache_schema
+from gateway.adapters.sqlite import cache, cache_acts, cache_file, cache_schema, room
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.adapters.sqlite.cache_file import ASIDE, FILE
-from gateway.adapters.sqlite.connection import UnfitError
 from gateway.core.entry import EVERYTHING, Entry, packed
 from gateway.core.ledger import micros
 from gateway.flow.tasks import spawn
-from gateway.ports import Draft, StoreFailed
+from gateway.ports import Draft, StoreFailed, UnfitError
 from tests.conftest import SEED
 from tests.support.cache import body_of, entry, given, kept, key_of
 from tests.support.cache_writer import body_numbered, name_of
@@ -481,13 +480,26 @@ async def test_the_last_of_a_disk_is_left_to_others(
     store: SqliteCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clock: FakeClock
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(blobs, "LEAST_FREE_BYTES", 1 << 62)
+        patch.setattr(room, "LEAST_FREE_BYTES", 1 << 62)
         assert [await store.draft() for _ in range(3)] == [None] * 3
         assert len(complaints(caplog)) == 1, "told once in a while"
         clock.seconds += cache.COMPLAINT_S
         assert await store.draft() is None
         assert len(complaints(caplog)) == 2
     assert await kept(store, b"body", entry(1, 4))
+
+
+async def test_a_draft_that_comes_to_the_last_of_a_disk_dies(
+    store: SqliteCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = await store.draft()
+    assert draft is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "LEAST_FREE_BYTES", 1 << 62)
+        await draft.write(body_of(1, 4 * MIB))
+        assert not draft.alive
+        assert not await draft.commit(entry(1, 4 * MIB))
+    await draft.drop()
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.sqlite.connection import UnfitError, guard
+from gateway.adapters.sqlite.connection import guard
+from gateway.ports import UnfitError
 
 MOUNTS = """\
 /dev/vda / ext4 rw 0 0

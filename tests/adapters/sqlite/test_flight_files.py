@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.adapters.sqlite import flight_files
-from gateway.adapters.sqlite.flight_files import FollowFile, LeadFile, dumps, loads, remove_left
+from gateway.adapters.sqlite.flight_files import FollowFile, LeadFile, remove_left
 from gateway.core.flight import Lost, Stored
 from gateway.ports import Began
 
@@ -104,12 +104,3 @@ def test_only_files_that_nobody_holds_are_removed(tmp_path: Path) -> None:
     remove_left(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "w-1.flight"]
     held.remove()
-
-
-@pytest.mark.parametrize(
-    "said",
-    [b"", b"{}", b'{"landing":"Novel"}', b'{"landing":"Withheld","reason":"novel"}', b'{"landing":"Erred"}'],
-)
-def test_a_landing_of_another_version_is_lost(said: bytes) -> None:
-    assert loads(said) == Lost()
-    assert loads(dumps(Stored())) == Stored()

@@ -13,13 +13,14 @@ import apsw
 import pytest
 
 from gateway.adapters.clock import SystemClock
-from gateway.adapters.sqlite.flights import FILE, FOLDER, SqliteFlights, SqliteLead
-from gateway.adapters.sqlite.workers import this_worker
+from gateway.adapters.sqlite.flight_lead import SqliteLead
+from gateway.adapters.sqlite.flights import FILE, FOLDER, SqliteFlights
 from gateway.adapters.sqlite.writer import Act
+from gateway.adapters.workers import this_worker
 from gateway.core.errors import UpstreamFailed
 from gateway.core.flight import Duty, Entrance, Lost, Stored
 from gateway.flow.flights import Flights, Lead, Stranded
-from gateway.flow.tape import Reel
+from gateway.flow.reel import Reel
 from gateway.ports import Began, FollowedFlight, Follows, Leads, StoreFailed
 from tests.support.clock import FakeClock
 from tests.support.disks import filling_disk

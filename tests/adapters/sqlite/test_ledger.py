@@ -16,12 +16,12 @@ import pytest
 
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.sqlite import acts, ledger
-from gateway.adapters.sqlite.connection import FILE, UnfitError, writing
+from gateway.adapters.sqlite.connection import FILE, writing
 from gateway.adapters.sqlite.ledger import SqliteLedger, SqliteReader
 from gateway.core.ledger import FIELDS, LedgerFilter, OpenCall, Verdict
 from gateway.core.quota import Standing
 from gateway.core.record import Outcome
-from gateway.ports import LedgerReader, StoreFailed
+from gateway.ports import LedgerReader, StoreFailed, UnfitError
 from tests.conftest import SEED
 from tests.support.ledger import Disk, failing_disk, record
 

@@ -15,7 +15,7 @@ from gateway.adapters.outbox import FileOutbox
 from gateway.adapters.sqlite import connection
 from gateway.adapters.sqlite.connection import FILE, writing
 from gateway.adapters.sqlite.ledger import PARDON_S, SqliteLedger
-from gateway.adapters.sqlite.workers import Worker, this_worker
+from gateway.adapters.workers import Worker, this_worker
 from gateway.core.ledger import LedgerFilter, OpenCall, micros
 from gateway.core.limits import parse_limit
 from gateway.core.quota import FIRST_DOOR, Amounts, Claim, Claimant

@@ -7,12 +7,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.adapters.sqlite.connection import FILE, UnfitError, writing
+from gateway.adapters.sqlite.connection import FILE, writing
 from gateway.adapters.sqlite.ledger import SqliteLedger, SqliteReader
 from gateway.adapters.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from gateway.core.ledger import Verdict
 from gateway.core.record import Outcome, TokensFrom
 from gateway.core.units import NanoUSD
+from gateway.ports import UnfitError
 
 OPENERS: list[Callable[[Path], object]] = [
     SqliteReader.open,

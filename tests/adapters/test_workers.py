@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.adapters.sqlite.workers import Worker, is_dead, this_worker
+from gateway.adapters.workers import Worker, is_dead, this_worker
 from gateway.core.ledger import micros
 from gateway.ports import DEAD_AFTER_S
 

@@ -1,0 +1,10 @@
+"""
+The shared store: Redis from 7.0 or Valkey, as one server, behind Sentinel, or as a Cluster.
+
+`connection` reaches it and says what a failure means, `scripts` runs the Lua that lies in `lua/`. Nothing here relies on
+more than Redis 7.0 has.
+
+`store` asks, for what a call can do without, within bounds. The cache is `cache` over `cache_records`, `cache_bodies` and
+`cache_index`; `cache_draft` writes a body, `cache_body` gives it. Flights are `flights`, with `flight_lead` and
+`flight_follow` at their ends and `flight_tower` for what they say to the server.
+"""

@@ -1,0 +1,342 @@
+"""
+The `Cache` port over Redis or Valkey, for gateways on any number of machines.
+
+Entries lie with their keys (cache_records.py), bodies by themselves (cache_bodies.py), and an index says how much there
+is (cache_index.py).
+
+An entry is kept in this order: the body, the index, the record, by which it is found. It is forgotten in the reverse
+one. So whatever a process was about when it died, nothing is found that has no body for long; what is left in the index
+is cleared away when it is tidied, and a body that is left ends with its time.
+
+Decided here: what is held in memory, when a touch is written down, and that a failure is a miss or an answer that is not
+kept, told in the log once a minute.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.adapters.redis.cache_bodies import Bodies, LostBodyError
+from gateway.adapters.redis.cache_body import RedisBody, opened
+from gateway.adapters.redis.cache_draft import RedisDraft
+from gateway.adapters.redis.cache_index import AT_ONCE, Index, Kept, Numbered, key_and_form, name_of
+from gateway.adapters.redis.cache_records import Lying, Records
+from gateway.adapters.redis.connection import RedisAddress
+from gateway.adapters.redis.store import Store
+from gateway.core.allotment import Allotment
+from gateway.core.cachekey import CacheKey
+from gateway.core.entry import CacheFilter, CacheStats, Entry, Share, packed
+from gateway.core.ledger import micros
+from gateway.flow.tasks import spawn
+from gateway.ports import Clock, StoreFailed
+
+PREFIX: Final = "imagegate:"
+HELD_BYTES: Final = 4 << 20
+"""A body up to here is held while it is given: it was read once to be held against its digest."""
+HELD_TOGETHER_BYTES: Final = 32 << 20
+"""Of all bodies that are given at the same time; beyond that they are read a second time, piece by piece."""
+TOUCHES: Final = 64
+"""Written down when there are so many,"""
+TOUCHED_S: Final = 10.0
+"""or when the first of them is so old."""
+COMPLAINT_S: Final = 60.0
+"""Seconds between two lines about the same kind of failure."""
+SETTLED_S: Final = 60.0
+"""An entry of the index that has no record by then has none coming."""
+_PLACES: Final = 4096
+"""Bodies whose place is remembered between a find and its open."""
+_LONGEST_MS: Final = 10 * 365 * 86_400_000
+_FOREVER_US: Final = 1 << 52
+"""As large as a number may be to be exact in a script."""
+_log = logging.getLogger("imagegate.cache")
+
+
+class RedisCache:
+    """
+    The cache of all gateways that share a Redis.
+
+    Args:
+        address: of it.
+        clock: of this machine.
+        max_bytes: of all entries, as `CacheStats.bytes` counts them.
+        stale_if_error_s: seconds past its life in which an entry is of use.
+        prefix: of all keys.
+        patience: times as long as `store` says may everything take: for tests on busy machines.
+    """
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        clock: Clock,
+        *,
+        max_bytes: int,
+        stale_if_error_s: float = 0.0,
+        prefix: str = PREFIX,
+        patience: float = 1.0,
+    ) -> None:
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._stale_if_error_s = stale_if_error_s
+        self._store = Store(address, clock.ticks, patience=patience)
+        self._index = Index(self._store, prefix)
+        self._records = Records(self._store, prefix)
+        self._bodies = Bodies(self._store, prefix)
+        self._memory = Allotment(HELD_BYTES, HELD_TOGETHER_BYTES)
+        self._places: dict[str, str] = {}
+        """Digest -> body, as it was found last."""
+        self._touches: dict[str, int] = {}
+        self._touched_since = 0.0
+        """When the first of them was."""
+        self._cursor = 0
+        """How far the index has been held against the records."""
+        self._taken_in = ""
+        """The index into which all records were taken, by when it was born."""
+        self._told: dict[str, float] = {}
+
+    async def find(self, key: CacheKey) -> tuple[Entry, ...]:
+        """The entries of a key."""
+        try:
+            found = await self._records.find(key)
+        except StoreFailed as failed:
+            self._complain("cannot be read", failed)
+            return ()
+        for one in found:
+            self._remember(one)
+        return tuple(one.entry for one in found)
+
+    async def open(self, entry: Entry) -> RedisBody | None:
+        """The body of an entry."""
+        place = self._places.get(entry.digest)
+        try:
+            if place is not None:
+                try:
+                    return await self._opened(place, entry)
+                except LostBodyError:
+                    del self._places[entry.digest]
+            lying = await self._records.one(entry.key, entry.form.name)
+            if lying is None or lying.entry.digest != entry.digest:
+                return None
+            try:
+                return await self._opened(lying.body, entry)
+            except LostBodyError as error:
+                self._complain("lost a body", error)
+                await self._bodies.give_up(lying.body)
+                await self._forget([(name_of(entry.key, entry.form.name), lying.number)])
+        except StoreFailed as failed:
+            self._complain("cannot be read", failed)
+        return None
+
+    async def draft(self) -> RedisDraft | None:
+        """A new body. Nothing is asked for it: a store that stops answering is noticed with the first chunk."""
+        if not self._store.is_asked:
+            return None
+        return RedisDraft(
+            self._bodies,
+            most_bytes=self._max_bytes,
+            keep=self._keep,
+            complain=lambda error: self._complain("cannot be written to", error),
+        )
+
+    async def touch(self, entry: Entry) -> None:
+        """Note that an entry was of use. Nobody waits for it to be written down."""
+        now = self._clock.now()
+        if not self._touches:
+            self._touched_since = now
+        self._touches[name_of(entry.key, entry.form.name)] = micros(now)
+        if len(self._touches) >= TOUCHES or now - self._touched_since >= TOUCHED_S:
+            spawn("touches", self._write_touches())
+
+    async def purge(self, which: CacheFilter) -> int:
+        """Forget entries."""
+        await self._take_in()
+        purged = 0
+        async for rows in self._index.rows():
+            purged += await self._forget([row.numbered for row in rows if row.is_of(which)])
+        return purged
+
+    async def stats(self) -> CacheStats:
+        """How full it is."""
+        totals = await self._index.totals()
+        of_teams: dict[str, dict[str, int]] = {}
+        async for rows in self._index.rows():
+            for row in rows:
+                if row.team is not None:
+                    of_teams.setdefault(row.team, {})[row.name] = row.size
+        return CacheStats(
+            entries=totals.entries,
+            blobs=totals.bodies,
+            bytes=totals.bytes,
+            max_bytes=self._max_bytes,
+            teams={team: Share(len(sizes), sum(sizes.values())) for team, sizes in of_teams.items()},
+        )
+
+    async def ping(self) -> None:
+        """Returns if the index can be read."""
+        await self._index.totals()
+
+    async def tidy(self, now: float) -> None:
+        """Forget what is of no use, what is too much, and what the index knows wrongly."""
+        try:
+            await self._write_touches()
+            while (some := await self._index.expired(micros(now))) and await self._forget(some):
+                pass
+            await self._evict()
+            await self._forget(())
+            await self._reconcile()
+            await self._take_in()
+        except StoreFailed as failed:
+            self._complain("cannot be tidied", failed)
+
+    async def aclose(self) -> None:
+        """Write down what waits, and close the connections."""
+        await self._write_touches()
+        self._bodies.close()
+        await self._store.aclose()
+
+    async def _keep(self, entry: Entry, body: str) -> str | None:
+        """The body that the entry has then; None: it is not kept."""
+        useful_s = entry.life.useful_s(self._stale_if_error_s)
+        life_ms = int(min(useful_s * 1000, _LONGEST_MS))
+        if entry.size > self._max_bytes or life_ms <= 0:
+            return None
+        try:
+            noted = await self._note(entry, body, life_ms)
+            number, kept = noted.number, noted.body
+            lives, _ = await asyncio.gather(
+                self._bodies.lives(kept, life_ms), self._records.put(entry, number, kept, life_ms)
+            )
+            if not lives:
+                await self._forget([(name_of(entry.key, entry.form.name), number)])
+                return None
+        except StoreFailed as failed:
+            self._complain("cannot be written to", failed)
+            return None
+        self._places.pop(entry.digest, None)
+        if noted.leaves_work:
+            try:
+                await self._forget(())
+                await self._evict()
+            except StoreFailed as failed:  # it is kept all the same; `tidy` does it
+                self._complain("cannot be written to", failed)
+        return kept
+
+    async def _note(self, entry: Entry, body: str, life_ms: int) -> Kept:
+        """Note an entry in the index."""
+        lost = ""
+        while True:
+            kept = await self._index.keep(
+                entry,
+                body,
+                record_bytes=len(packed(entry)),
+                used_us=micros(self._clock.now()),
+                until_us=self._until_us(entry),
+                life_ms=life_ms,
+                max_bytes=self._max_bytes,
+                lost=lost,
+            )
+            # One that is given up is not taken, though the index does not know yet.
+            if kept.body == body or await self._bodies.lives(kept.body, life_ms):
+                return kept
+            lost = kept.body
+
+    def _until_us(self, entry: Entry) -> int:
+        until = entry.life.kept_at + entry.life.useful_s(self._stale_if_error_s)
+        return min(micros(until), _FOREVER_US)
+
+    async def _opened(self, body: str, entry: Entry) -> RedisBody:
+        held = self._memory.take(entry.size)
+
+        def closed() -> None:
+            self._memory.give_back(held)
+            self._bodies.leave(body)
+
+        self._bodies.use(body)
+        try:
+            return await opened(self._bodies, body, entry, hold=held > 0, closed=closed)
+        except BaseException:
+            closed()
+            raise
+
+    async def _forget(self, some: Iterable[Numbered]) -> int:
+        """Forget these entries, and tell the bodies that no entry has any more. How many there were."""
+        some = list(some)
+        for at in range(0, len(some), AT_ONCE):
+            await asyncio.gather(
+                *(
+                    self._records.remove(*key_and_form(name), number)
+                    for name, number in some[at : at + AT_ONCE]
+                )
+            )
+        count, unused = await self._index.forget(some)
+        await asyncio.gather(*(self._bodies.give_up(body) for body in unused))
+        await self._index.told(unused)
+        return count
+
+    async def _evict(self) -> None:
+        while (some := await self._index.oldest(self._max_bytes)) and await self._forget(some):
+            pass
+
+    async def _reconcile(self) -> None:
+        """Forget some of the entries whose record or body the server has taken, or that nobody wrote down."""
+        self._cursor, rows = await self._index.some(self._cursor)
+        settled = await self._index.time_us() - micros(SETTLED_S)
+        lost = []
+        for row in rows:
+            if int(row.number) < settled:
+                lying = await self._records.one(*key_and_form(row.name))
+                if lying is None or (
+                    lying.number == row.number and not await self._bodies.is_there(lying.body)
+                ):
+                    lost.append(row.numbered)
+        if lost:
+            await self._forget(lost)
+
+    async def _take_in(self) -> None:
+        """See that the index knows all records, if it is another one than before: the server may have taken it."""
+        born = await self._index.born()
+        if born == self._taken_in:
+            return
+        async for some in self._records.everywhere():
+            known = await self._index.known([name_of(key, form) for key, form in some])
+            for key, form in some:
+                if name_of(key, form) not in known:
+                    await self._take_in_one(key, form)
+        self._taken_in = born
+
+    async def _take_in_one(self, key: CacheKey, form: str) -> None:
+        lying = await self._records.one(key, form)
+        if lying is None:
+            return
+        entry = lying.entry
+        life_ms = int(min(entry.life.useful_s(self._stale_if_error_s) * 1000, _LONGEST_MS))
+        await self._index.keep(
+            entry,
+            lying.body,
+            record_bytes=len(packed(entry)),
+            used_us=micros(entry.life.kept_at),
+            until_us=self._until_us(entry),
+            life_ms=max(1, life_ms),
+            max_bytes=self._max_bytes,
+            number=lying.number,
+        )
+
+    async def _write_touches(self) -> None:
+        touches, self._touches = self._touches, {}
+        if touches:
+            try:
+                await self._index.touch(touches)
+            except StoreFailed as failed:
+                self._complain("cannot be written to", failed)
+
+    def _remember(self, lying: Lying) -> None:
+        self._places.pop(lying.entry.digest, None)
+        self._places[lying.entry.digest] = lying.body
+        if len(self._places) > _PLACES:
+            del self._places[next(iter(self._places))]
+
+    def _complain(self, what: str, error: Exception) -> None:
+        now = self._clock.now()
+        if now - self._told.get(what, -COMPLAINT_S) >= COMPLAINT_S:
+            self._told[what] = now
+            _log.warning("the cache %s: %s: %s", what, type(error).__name__, error)

@@ -1,0 +1,109 @@
+"""
+Whether a server is fit to keep a ledger: found out once, at the start.
+
+Refused: what is too old, what only copies another server, what may throw away counters when it is full, and a ledger that a
+newer program has written. Warned of: what forgets everything when it is restarted.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from redis.asyncio import RedisCluster
+
+from gateway.adapters.redis.acts import key
+from gateway.adapters.redis.connection import FAILURES, Client, RedisAddress, close, connect, reason_of
+from gateway.ports import UnfitError
+
+OLDEST: Final = (7, 0)
+VERSION: Final = 1
+"""Of what is kept, and how."""
+_PATIENCE_S: Final = 5.0
+
+_log = logging.getLogger("imagegate.store")
+_Info = dict[str, Any]
+"""Any: redis-py makes numbers of some values."""
+
+
+def examine(address: RedisAddress, tag: str, *, only_looks: bool = False, strict: bool = False) -> None:
+    """
+    See that the ledger's server is fit, and mark the ledger as one of this version.
+
+    It waits, and may be called within a loop or without one.
+
+    Args:
+        address: of the server.
+        tag: of the ledger's keys.
+        only_looks: nothing is written; there must be a ledger.
+        strict: whether writes are to wait for a replica.
+
+    Raises:
+        UnfitError: it is not; the message says why and what to do.
+    """
+    work = _examined(address, tag, only_looks=only_looks, strict=strict)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
+
+
+async def _examined(address: RedisAddress, tag: str, *, only_looks: bool, strict: bool) -> None:
+    client = connect(address, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S)
+    try:
+        for info in await _informed(client):
+            if not only_looks:
+                _check(address, info, strict=strict)
+        mark = key(tag, "mark")
+        found = await client.execute_command("HGET", mark, "version")
+        if found is None and only_looks:
+            raise UnfitError(
+                f"There is no ledger at {address}: no gateway has kept one there yet. store.url names the place."
+            )
+        if found is None:
+            await client.execute_command("HSETNX", mark, "version", VERSION)
+        elif int(found) > VERSION:
+            raise UnfitError(
+                f"The ledger at {address} is of version {int(found)}, this program knows up to {VERSION}: a newer "
+                "imagegate wrote it. Install that version again, or name another place in store.url."
+            )
+    except FAILURES as error:
+        raise UnfitError(f"The store at {address} cannot be used: {reason_of(error, address)}.") from error
+    finally:
+        await close(client)
+
+
+async def _informed(client: Client) -> list[_Info]:
+    """What each server that may have the ledger says of itself."""
+    if not isinstance(client, RedisCluster):
+        return [await client.info()]
+    await client.initialize()
+    return [await client.execute_command("INFO", target_nodes=node) for node in client.get_primaries()]
+
+
+def _check(address: RedisAddress, info: _Info, *, strict: bool) -> None:
+    version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+    if version < OLDEST:
+        raise UnfitError(
+            f"The server at {address} is Redis {info['redis_version']}; at least "
+            f"{'.'.join(map(str, OLDEST))} is needed, or any Valkey."
+        )
+    if info.get("role") != "master":
+        raise UnfitError(
+            f"The server at {address} is a replica, which cannot be written to. Name its master in store.url, or the "
+            "sentinels that know it: redis+sentinel://HOST:PORT/MASTER."
+        )
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy.startswith("allkeys"):  # the others throw away what has a time to live, and nothing here has
+        raise UnfitError(
+            f"The server at {address} may throw away what it holds when it is full (maxmemory-policy {policy}), and with it "
+            "what was spent. Set maxmemory-policy noeviction there, and keep the cache on another server (cache.url)."
+        )
+    if strict and not info.get("connected_slaves"):
+        raise UnfitError(
+            f"The server at {address} has no replica, and store.durability is strict: nothing could ever be confirmed. "
+            "Add a replica, or choose another durability."
+        )
+    if not info.get("aof_enabled"):
+        _log.warning(
+            "the store at %s keeps no append-only file: what was spent is forgotten if it is restarted. Set appendonly yes.",
+            address,
+        )

@@ -1,0 +1,39 @@
+"""The `IdempotencyKeys` port over Redis or Valkey: beside the ledger, in its slot."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.adapters.redis.acts import act
+from gateway.adapters.redis.ledger import RedisLedger
+from gateway.core.idempotency import LIFE_S, Known, Once, State
+from gateway.core.ledger import micros
+from gateway.ports import DEAD_AFTER_S
+
+_LIFE_US: Final = micros(LIFE_S)
+_SILENCE_US: Final = micros(DEAD_AFTER_S)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisIdempotencyKeys:
+    """
+    The keys of a ledger.
+
+    Args:
+        ledger: beside whose records they lie.
+    """
+
+    ledger: RedisLedger
+
+    async def begin(self, once: Once, call_id: str) -> Known | None:
+        """Take a key for a call of this worker, if it is free."""
+        asked = (once.name, once.fingerprint, call_id, *self.ledger.named, _LIFE_US, _SILENCE_US)
+        found = await self.ledger.act(act("once"), *asked)
+        if not found:
+            return None
+        fingerprint, call, state = (part.decode() for part in found)
+        return Known(fingerprint, call, State(state))
+
+    async def conclude(self, once: Once, call_id: str, state: State | None) -> None:
+        """What a key stands for now that its call has ended."""
+        said = "" if state is None else state.value
+        await self.ledger.act(act("once_end"), once.name, call_id, said, timed=False)

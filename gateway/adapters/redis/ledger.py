@@ -1,0 +1,359 @@
+"""The `Ledger` port over a Redis or Valkey that gateways on several machines share."""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Final, Self
+
+import orjson
+
+from gateway.adapters.redis import claims, rows, verify
+from gateway.adapters.redis.acts import TAG, Act, act
+from gateway.adapters.redis.connection import NotDoneError, RedisAddress
+from gateway.adapters.redis.fitness import examine
+from gateway.adapters.redis.ledger_store import ATTEMPT_S, PATIENCE_S, Store
+from gateway.adapters.redis.queries import Reads
+from gateway.adapters.redis.scripts import Reply, Value
+from gateway.adapters.workers import Worker, is_dead, is_gone, this_worker
+from gateway.core.call import Call
+from gateway.core.ledger import OpenCall, Settlement, Verdict, lost, micros, seconds
+from gateway.core.leftovers import care_of
+from gateway.core.limits import MAX_DOUBLE_USD, Limit, fits_doubles
+from gateway.core.quota import Claim, Exceeded, Standing, charge_of
+from gateway.core.record import Record
+from gateway.core.verify import Broken
+from gateway.ports import DEAD_AFTER_S, StoreFailed
+
+PARDON_S: Final = 10.0
+"""What others have to say that they live, after a time in which nobody could: two beats."""
+REAPED_AT_ONCE: Final = 50
+"""Calls that one act settles as lost: others wait for the server meanwhile."""
+TIDIED_AT_ONCE: Final = 500
+"""Records or rows that one act forgets, likewise."""
+
+
+class RedisReader(Reads):
+    """The `LedgerReader` port: reads a ledger, whether a gateway runs or not."""
+
+    @classmethod
+    def open(cls, address: RedisAddress, *, tag: str = TAG) -> Self:
+        """
+        A reader of the ledger at this address. Not to be called where a loop must not wait.
+
+        Args:
+            address: of the server.
+            tag: of the ledger's keys.
+
+        Raises:
+            UnfitError: there is none, or it cannot be read; the message says what to do.
+        """
+        examine(address, tag, only_looks=True)
+        return cls(Store(address, tag))
+
+
+class RedisLedger(Reads):
+    """
+    The `Ledger` port over a server that all workers share. See `open`, which makes sure that it is fit.
+
+    The clock is the server's, read when an act runs.
+
+    Args:
+        store: where it lies.
+        now: reads the clock of the store instead, epoch seconds; for tests.
+    """
+
+    def __init__(self, store: Store, now: Callable[[], float] | None = None) -> None:
+        super().__init__(store)
+        self._now = now
+        self._worker = this_worker()
+        self._about = orjson.dumps([self._worker.host, self._worker.pid, self._worker.born])
+
+    @classmethod
+    def open(
+        cls,
+        address: RedisAddress,
+        now: Callable[[], float] | None = None,
+        *,
+        tag: str = TAG,
+        strict: bool = False,
+        attempt_s: float = ATTEMPT_S,
+        patience_s: float = PATIENCE_S,
+    ) -> Self:
+        """
+        The ledger at this address, once the server was found fit. Not to be called where a loop must not wait.
+
+        Args:
+            address: of the server.
+            now: as of the class.
+            tag: of the ledger's keys; two ledgers on one server differ in it.
+            strict: whether every write waits until a replica has it too.
+            attempt_s: what one attempt of a write may take.
+            patience_s: what both may.
+
+        Raises:
+            UnfitError: it cannot be used; the message says why and what to do.
+        """
+        examine(address, tag, strict=strict)
+        return cls(Store(address, tag, attempt_s=attempt_s, patience_s=patience_s, strict=strict), now)
+
+    @property
+    def worker(self) -> str:
+        """The name of this process."""
+        return self._worker.id
+
+    # The doors
+
+    async def admit(self, claim: Claim) -> Standing | Exceeded:
+        """Let a call in, if its limits do."""
+        return await self._enter(claim.id, claim, ("0", "0", "", ""))
+
+    async def reserve(
+        self, call: OpenCall, claim: Claim | None = None, *, force: bool = False
+    ) -> Standing | Exceeded:
+        """Hold what a call may come to, if its limits let it, and note it."""
+        record_id, _ = rows.known_as(call.record)
+        opened = rows.to_open(call, self.worker)
+        return await self._enter(record_id, claim, ("1", "1" if force else "0", *opened))
+
+    async def _enter(self, call_id: str, claim: Claim | None, rest: tuple[Value, ...]) -> Standing | Exceeded:
+        asked = b"" if claim is None else claims.to_claim(claim.claimants, claim.frames, claim.asked)
+        about = (call_id, self.worker, self._about, asked, *rest)
+
+        async def attempt() -> Reply:
+            reply = await self._store.run(act("enter"), self._time(), self._store.latest(), *about)
+            if reply[0] == b"late":
+                self._store.learn(int(reply[1]))
+                raise NotDoneError("whoever asked had given up by then, by the server's clock")
+            if self._now is None:
+                self._store.learn(int(reply[1]))
+            return reply
+
+        reply = await self._store.ask(attempt, optional=True)
+        match reply[0]:
+            case b"recorded":
+                return Standing(int(reply[1]))
+            case b"clock":
+                raise StoreFailed(
+                    "the clocks of the gateway and of its store are more than a day apart", unknown=False
+                )
+            case _:
+                return claims.answer_of(reply, claim)
+
+    async def leave(self, call_id: str) -> None:
+        """Give back the place of a call."""
+        await self._store.write(act("leave"), call_id)
+
+    # What becomes of a call
+
+    async def dispatch(self, record_id: str) -> bool:
+        """Note that the request goes up."""
+        return bool(await self._store.write(act("dispatch"), record_id))
+
+    async def entrust(
+        self, record_id: str, response_id: str, deadline: float, asked: Call | None, *, leaves: bool = True
+    ) -> bool:
+        """Note that the call runs in the background, and what was asked."""
+        response = (response_id, rows.digest(response_id), str(micros(deadline)))
+        kept = (rows.to_asked(asked), "1" if leaves else "0")
+        return bool(await self._store.write(act("entrust"), record_id, *response, *kept))
+
+    async def settle(self, record: Record, images: int = 0) -> Settlement:
+        """Write a call's record and close the call."""
+        charge = rows.to_charge(charge_of(record, images))
+        return _settlement(record, await self._store.write(act("settle"), *self._written(record), *charge))
+
+    async def open_calls(self, worker: str | None = None) -> tuple[OpenCall, ...]:
+        """The calls that have no record yet, oldest first."""
+        return await super().open_calls(worker)
+
+    # The workers
+
+    async def beat(self, *, pardon: bool = False) -> None:
+        """This worker lives, and so may others."""
+        others: list[str] = []
+        if pardon:
+            _, about, beats, _ = await self._store.read(act("roll"), self._time())
+            registered = _workers(about, beats).values()
+            others = [one.id for one in registered if not is_gone(one, self._worker.host)]
+        heard_us = micros(DEAD_AFTER_S - PARDON_S)
+        await self._store.write(act("beat"), self._time(), self.worker, self._about, heard_us, *others)
+
+    async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
+        """Take over the background calls of dead workers."""
+        found = await self._store.write(act("background"), self._time(), self.worker, self._about)
+        now, registered = seconds(int(found[0])), _workers(found[1], found[2])
+        alive = self._alive(registered.values(), now)
+        wanted: list[Value] = []
+        for id_, kept in rows.pairs(found[3]).items():
+            care = rows.to_care(kept)
+            is_new = care.worker not in alive or (care.worker == self.worker and id_ not in held)
+            if is_new and care.is_watched(now):
+                wanted += (id_, kept, _beat_of(registered, care.worker))
+        if not wanted:
+            return ()
+        taken = await self._store.write(act("adopt"), self.worker, *wanted)
+        calls = (rows.from_open(id_.decode(), kept, noted) for id_, kept, noted in taken)
+        return tuple(
+            sorted(
+                (one for one in calls if one.record.id not in held),
+                key=lambda call: (micros(call.record.at), call.record.id),
+            )
+        )
+
+    async def reap(self) -> tuple[Record, ...]:
+        """Settle as lost what dead workers left."""
+        at, about, beats, overdue = await self._store.read(act("roll"), self._time())
+        registered = _workers(about, beats)
+        if not overdue and registered.keys() <= self._alive(registered.values(), seconds(int(at))):
+            return ()
+        at, about, beats, called, noted, inside = await self._store.read(act("census"), self._time())
+        now, registered = seconds(int(at)), _workers(about, beats)
+        alive = self._alive(registered.values(), now)
+        kept, calls = rows.pairs(called), rows.from_all_open(called, noted)
+        left = [call for call in calls if care_of(call).is_lost(alive, now)]
+        reaped: list[Record] = []
+        for first in range(0, len(left), REAPED_AT_ONCE):
+            some = [(call, lost(call, now)) for call in left[first : first + REAPED_AT_ONCE]]
+            arguments = [
+                one for call, over in some for one in self._lost(call, over, kept, alive, registered)
+            ]
+            answers = await self._store.write(act("lose"), *arguments)
+            for (_, over), answer in zip(some, answers, strict=True):
+                if answer[0] != b"left":
+                    found = _settlement(over, answer)
+                    reaped += [found.record] if found.verdict is Verdict.WRITTEN else []
+        gone = {call.record.id for call in left}
+        in_care = {call.worker for call in calls if call.record.id not in gone}
+        await self._bury(registered, alive, in_care, inside)
+        return tuple(reaped)
+
+    def _lost(
+        self,
+        call: OpenCall,
+        over: Record,
+        kept: dict[str, bytes],
+        alive: Collection[str],
+        registered: dict[str, Worker],
+    ) -> tuple[Value, ...]:
+        """What lua/lose.lua is told of a call."""
+        id_, head, digest, rest = self._written(over)
+        beat = "-" if call.worker in alive else _beat_of(registered, call.worker)
+        _, *charge = rows.to_charge(charge_of(over, 0))
+        return (id_, kept[call.record.id], beat, head, digest, rest, "1" if call.dispatched else "0", *charge)
+
+    async def _bury(
+        self,
+        registered: dict[str, Worker],
+        alive: Collection[str],
+        in_care: Collection[str | None],
+        inside: Iterable[bytes],
+    ) -> None:
+        """Free the places of dead workers, and forget those that have no call left."""
+        places: list[Value] = []
+        for id_, kept in rows.pairs(inside).items():
+            _, worker, *_ = orjson.loads(kept)
+            if worker not in alive:
+                places += (id_, kept, _beat_of(registered, worker))
+        dead = [one for one in registered.values() if one.id not in alive and one.id not in in_care]
+        names = [value for one in dead for value in (one.id, _beat_of(registered, one.id))]
+        if places or names:
+            await self._store.write(act("bury"), len(places) // 3, *places, *names)
+
+    # The rest
+
+    async def prune(self, before: float) -> int:
+        """Forget the records that arrived earlier."""
+        pruned = 0
+        while some := await self._store.write(act("prune"), rows.at_text(micros(before)), TIDIED_AT_ONCE):
+            pruned += some
+            if some < TIDIED_AT_ONCE:
+                break
+        left_out, looked_at = 0, TIDIED_AT_ONCE
+        while looked_at == TIDIED_AT_ONCE:
+            left_out, looked_at = await self._store.write(act("tidy"), self._time(), TIDIED_AT_ONCE, left_out)
+        return pruned
+
+    async def set_limits(self, scope: str, limits: Sequence[Limit] | None) -> None:
+        """Put limits before those configured."""
+        if limits is None:
+            await self._store.command("HDEL", "limits", scope)
+            return
+        large = next((limit for limit in limits if not fits_doubles(limit)), None)
+        if large is not None:
+            raise StoreFailed(
+                f"'{large.text}' is more than a Redis store can count exactly, ${MAX_DOUBLE_USD:,}",
+                unknown=False,
+            )
+        await self._store.command("HSET", "limits", scope, orjson.dumps(claims.to_limits(limits)))
+
+    async def repair(self) -> tuple[Broken, ...]:
+        """Mend what does not add up."""
+        return await verify.repair(self._store)
+
+    @property
+    def named(self) -> tuple[str, bytes]:
+        """This worker, and what tells whether it is alive, as acts are told of it."""
+        return self.worker, self._about
+
+    async def act(self, what: Act, *arguments: Value, timed: bool = True) -> Reply:
+        """
+        What an act answers that lies with the ledger. It goes on if its caller is cancelled.
+
+        Args:
+            what: the act; repeatable, as all of them.
+            arguments: its own.
+            timed: it is told the time first.
+
+        Raises:
+            StoreFailed: as those of the ledger.
+        """
+        return await self._store.write(what, *((self._time(),) if timed else ()), *arguments)
+
+    async def ping(self) -> None:
+        """Returns if the ledger can be written to."""
+        await self._store.command("HSET", "mark", "ping", "1", optional=True)
+
+    def _time(self) -> str:
+        return "" if self._now is None else str(micros(self._now()))
+
+    def _alive(self, registered: Iterable[Worker], now: float) -> set[str]:
+        host = self._worker.host
+        return {self.worker, *(one.id for one in registered if not is_dead(one, now, host))}
+
+    @staticmethod
+    def _written(record: Record) -> tuple[str, bytes, str, bytes]:
+        """What lua/settle.lua is told of a record, but for what it is charged."""
+        record_id, response = rows.known_as(record)
+        head = rows.to_head(record, os.urandom(6).hex())
+        return record_id, head, rows.digest(response), rows.to_rest(record)
+
+
+def _settlement(record: Record, reply: Reply) -> Settlement:
+    verdict, id_, at, response, kept = reply
+    before = rows.from_record(id_.decode(), kept) if kept else None
+    if verdict == b"repeated":
+        assert before is not None, "what is repeated was there"  # noqa: S101 - for the type checker
+        return Settlement(Verdict.REPEATED, before, before)
+    if id_.decode() != record.id or before is not None:
+        record = replace(record, id=id_.decode(), at=seconds(rows.at_of(at.decode())))
+    if not response:
+        record = replace(record, response_id=None)
+    if before is None:
+        return Settlement(Verdict.WRITTEN, record)
+    return Settlement(Verdict.CORRECTED, record, before)
+
+
+def _workers(about: Iterable[bytes], beats: Iterable[bytes]) -> dict[str, Worker]:
+    """All that are registered."""
+    heard = {name: int(float(beat)) for name, beat in rows.pairs(beats).items()}
+    found = {}
+    for id_, kept in rows.pairs(about).items():
+        host, pid, born = orjson.loads(kept)
+        found[id_] = Worker(id_, host, pid, born, heard.get(id_, 0))
+    return found
+
+
+def _beat_of(registered: dict[str, Worker], worker: str | None) -> str:
+    """As lua/lose.lua compares it: empty, nothing was ever heard of it."""
+    known = registered.get(worker or "")
+    return str(known.beat_us) if known is not None and known.beat_us else ""

@@ -1,0 +1,274 @@
+"""
+How the ledger's server is asked: within a bound, once or twice, and to the end.
+
+A write goes on when its caller is cancelled. One of which nobody knows whether it was done, or that found no connection, is
+asked once more, as all of them are repeatable by id, as long as the caller's patience lasts; a refusal in words is not.
+
+With `strict`, a write has been confirmed by a replica, or it is not known whether it lasts: a server that fails loses what
+it has not passed on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import PipelineCommand
+from redis.exceptions import MovedError, NoScriptError, RedisError, ResponseError
+
+from gateway.adapters.redis.acts import Act, key
+from gateway.adapters.redis.connection import (
+    FAILURES,
+    NotDoneError,
+    RedisAddress,
+    close,
+    connect,
+    is_refused,
+    reason_of,
+    told,
+)
+from gateway.adapters.redis.scripts import Reply, Value
+from gateway.flow.tasks import spawn
+from gateway.ports import StoreFailed
+
+T = TypeVar("T")
+CONNECTIONS: Final = 32
+ATTEMPT_S: Final = 0.45
+PATIENCE_S: Final = 0.95
+"""Two attempts: a client's call waits a second for the ledger."""
+READ_S: Final = 5.0
+"""Of whoever only looks: no client's call waits for that."""
+CONFIRM_MS: Final = 300
+"""How long a write waits for a replica."""
+ATTEMPTS: Final = 2
+_US: Final = 1_000_000
+
+
+class UnconfirmedError(RedisError):
+    """It was written, and no replica has said that it has it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """Kept as a value: whoever asked may have left, and nobody else is to be told."""
+
+    error: Exception
+
+
+class Store:
+    """
+    One process' way to the server.
+
+    Args:
+        address: of the server.
+        tag: of the keys.
+        attempt_s: what one attempt may take, to connect and to be answered.
+        patience_s: what all of them may.
+        strict: whether writes wait for a replica.
+    """
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        tag: str,
+        *,
+        attempt_s: float = ATTEMPT_S,
+        patience_s: float = PATIENCE_S,
+        strict: bool = False,
+    ) -> None:
+        self.address = address
+        self._tag = tag
+        self._attempt_s = attempt_s
+        self._patience_s = patience_s
+        self._strict = strict
+        self._client = connect(
+            address, timeout_s=attempt_s, connect_timeout_s=attempt_s, connections=CONNECTIONS
+        )
+        self._looking = connect(
+            address, timeout_s=READ_S, connect_timeout_s=attempt_s, connections=CONNECTIONS
+        )
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._looks = asyncio.Semaphore(CONNECTIONS)
+        self._writing: set[asyncio.Task[object]] = set()
+        self._ahead_us: int | None = None
+        """The server's clock less the loop's; None: not known yet."""
+
+    def key(self, name: str) -> str:
+        """The key of this name."""
+        return key(self._tag, name)
+
+    # Writing
+
+    async def write(self, act: Act, *arguments: Value) -> Reply:
+        """
+        Run an act, to its end, whatever becomes of the caller.
+
+        Raises:
+            StoreFailed: see there.
+        """
+        return await self.ask(lambda: self.run(act, *arguments))
+
+    async def command(self, name: str, key_: str, *arguments: Value, optional: bool = False) -> Reply:
+        """
+        Likewise a command that is repeatable.
+
+        Args:
+            name: of the command.
+            key_: the name of its key.
+            arguments: the rest.
+            optional: as of `ask`.
+        """
+        return await self.ask(lambda: self._once(name, self.key(key_), *arguments), optional=optional)
+
+    async def ask(self, attempt: Callable[[], Awaitable[T]], *, optional: bool = False) -> T:
+        """
+        Make an attempt, perhaps a second one, to its end.
+
+        Args:
+            attempt: once more is safe.
+            optional: not made if the caller has been cancelled before it began.
+
+        Raises:
+            StoreFailed: see there.
+        """
+        has_left = asyncio.Event()
+
+        async def kept() -> T | _Raised:
+            try:
+                async with self._turns:
+                    if optional and has_left.is_set():
+                        return _Raised(StoreFailed("nobody waits for it any more", unknown=False))
+                    return await self._repeated(attempt)
+            except Exception as error:  # noqa: BLE001 - raised again below, where somebody waits for it
+                return _Raised(error)
+
+        task = spawn("ledger write", kept())
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        try:
+            answer = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            has_left.set()
+            raise
+        if isinstance(answer, _Raised):
+            raise answer.error
+        return answer  # type: ignore[return-value]  # that of `kept`, which a task does not say
+
+    async def run(self, act: Act, *arguments: Value) -> Reply:
+        """One attempt at an act. For `ask`."""
+        keys = tuple(self.key(one) for one in act.keys)
+        if not self._strict:
+            return await act.script.run(self._client, keys, *arguments)
+        rest: tuple[Value, ...] = (len(keys), *keys, *arguments)
+        try:
+            return await self._confirmed("EVALSHA", act.script.sha, *rest)
+        except NoScriptError:
+            return await self._confirmed("EVAL", act.script.text, *rest)
+
+    def latest(self) -> str:
+        """Until when, by the server's clock, an attempt that is made now is of use, microseconds; empty: not known."""
+        if self._ahead_us is None:
+            return ""
+        now = asyncio.get_running_loop().time() + self._attempt_s
+        return str(round(now * _US) + self._ahead_us)
+
+    def learn(self, server_us: int) -> None:
+        """What the server's clock said a moment ago."""
+        self._ahead_us = server_us - round(asyncio.get_running_loop().time() * _US)
+
+    async def _repeated(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._patience_s
+        unknown = False
+        for number in range(1, ATTEMPTS + 1):
+            try:
+                async with asyncio.timeout_at(end):
+                    return await attempt()
+            except FAILURES as error:
+                unknown = unknown or not is_refused(error)
+                if number == ATTEMPTS or loop.time() >= end or not _is_worth_another(error):
+                    raise StoreFailed(reason_of(error, self.address), unknown=unknown) from error
+        raise AssertionError("the last attempt has answered or failed")
+
+    async def _once(self, *command: Value) -> Reply:
+        if self._strict:
+            return await self._confirmed(*command)
+        return await self._client.execute_command(*command)
+
+    async def _confirmed(self, *command: Value) -> Reply:
+        # Done again, a write may find nothing left to write; but a replica that has what comes after it has it too.
+        witness = ("HINCRBY", self.key("mark"), "confirmed", 1)
+        answer, _, copies = await self._together(command, witness, ("WAIT", 1, CONFIRM_MS))
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(copies, Exception):
+            raise copies
+        if copies < 1:
+            raise UnconfirmedError(f"no replica has confirmed the write within {CONFIRM_MS} ms")
+        return answer
+
+    async def _together(self, *commands: tuple[Value, ...]) -> list[Reply]:
+        """The answers, errors too, of commands that follow one another over one connection."""
+        if not isinstance(self._client, RedisCluster):
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                return await pipeline.execute(raise_on_error=False)
+        await self._client.initialize()
+        node = self._client.get_node_from_key(self.key("mark"))
+        if node is None:
+            raise NotDoneError("no node of the cluster has the ledger's slot")
+        asked = [PipelineCommand(number, *command) for number, command in enumerate(commands)]
+        await node.execute_pipeline(asked)
+        if isinstance(asked[0].result, MovedError):
+            await self._client.nodes_manager.move_slot(asked[0].result)
+        return [one.result for one in asked]
+
+    # Looking
+
+    async def read(self, act: Act, *arguments: Value) -> Reply:
+        """
+        Run an act that only looks.
+
+        Raises:
+            StoreFailed: with `unknown` False.
+        """
+        keys = tuple(self.key(one) for one in act.keys)
+        return await self._looked(lambda: act.script.run(self._looking, keys, *arguments))
+
+    async def look(self, name: str, key_: str, *arguments: Value) -> Reply:
+        """Likewise a command. Arguments as of `command`."""
+        return await self._looked(lambda: self._looking.execute_command(name, self.key(key_), *arguments))
+
+    async def _looked(self, looking: Callable[[], Awaitable[Reply]]) -> Reply:
+        async def looked() -> Reply:
+            try:
+                with told(self.address, only_looks=True):
+                    async with asyncio.timeout(READ_S), self._looks:
+                        return await looking()
+            except Exception as error:  # noqa: BLE001 - likewise
+                return _Raised(error)
+
+        # In a task of its own: redis-py sends by `asyncio.wait_for`, which up to Python 3.11 can lose a cancellation.
+        task = spawn("ledger read", looked())
+        try:
+            answer = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if isinstance(answer, _Raised):
+            raise answer.error
+        return answer
+
+    async def aclose(self) -> None:
+        """Finish what was begun and close the connections; they open again when something comes later."""
+        while self._writing:
+            await asyncio.wait(self._writing)
+        await close(self._client)
+        await close(self._looking)
+
+
+def _is_worth_another(error: BaseException) -> bool:
+    """A refusal in words would be said again, unless it says where to go, or when."""
+    return isinstance(error, (MovedError, NotDoneError)) or not isinstance(error, ResponseError)

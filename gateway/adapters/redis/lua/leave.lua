@@ -1,0 +1,7 @@
+-- Give back the place of a call.
+--
+-- keys: inside place tally
+-- args: id
+
+leave(ARGV[1], false)
+return 1

@@ -1,0 +1,43 @@
+"""A gateway can tell at its start what a server does when its memory is full."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters.redis.connection import RedisAddress
+from gateway.adapters.redis.memory import Memory, memory_of
+from gateway.ports import StoreFailed
+from tests.support.redis import Kind, free_port, redis_server, shared_cluster
+
+
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+async def test_a_server_says_what_it_takes(tmp_path: Path, kind: Kind) -> None:
+    few = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
+    with redis_server(tmp_path, kind=kind, arguments=few) as server:
+        assert await memory_of(server.address) == (Memory(50 << 20, "allkeys-lru"),)
+
+
+async def test_every_master_of_a_cluster_says_so() -> None:
+    assert await memory_of(shared_cluster().address) == (Memory(0, "noeviction"),) * 3
+
+
+async def test_a_server_that_is_not_there_says_nothing() -> None:
+    with pytest.raises(StoreFailed):
+        await memory_of(RedisAddress("server", (("127.0.0.1", free_port()),)))
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "policy", "anything", "what_ends"),
+    [
+        (0, "noeviction", False, False),
+        (1, "noeviction", False, False),
+        (0, "allkeys-lru", False, True),
+        (1, "allkeys-lfu", True, True),
+        (1, "volatile-lru", False, True),
+    ],
+)
+def test_what_a_ledger_and_a_cache_need_to_know(
+    most_bytes: int, policy: str, anything: bool, what_ends: bool
+) -> None:
+    memory = Memory(most_bytes, policy)
+    assert (memory.takes_anything, memory.takes_what_ends) == (anything, what_ends)
