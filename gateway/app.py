@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -39,7 +38,7 @@ from gateway.flow.pipeline import Pipeline
 from gateway.flow.readiness import Readiness
 from gateway.flow.reel import Reel
 from gateway.flow.replays import Replays
-from gateway.flow.sharing import Sharing, tidy
+from gateway.flow.sharing import Kept, Sharing, drain, tidy
 from gateway.flow.succession import Succession, Tenure
 from gateway.flow.tasks import spawn
 from gateway.orders import Orders
@@ -55,9 +54,6 @@ from gateway.web.admin import scopes as admin_scopes
 from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.listeners import Listeners
 from gateway.web.proxy import Proxy
-
-if TYPE_CHECKING:
-    import asyncio
 
 _EVERYTHING_BYTES = 1 << 60
 _log = logging.getLogger("imagegate.reload")
@@ -113,9 +109,6 @@ class _Worker:
     def __init__(self, settings: Settings, catalog: Catalog, orders: Orders) -> None:
         self.settings = settings
         self.orders = orders
-        self.gate = Gate()
-        self.orphaned: set[asyncio.Task[object]] = set()
-        self.closing: set[asyncio.Task[object]] = set()
         self.clock = clock = SystemClock()
         self.journal = LogJournal()
         # Where there are several workers `prepare` has made it, before the first of them.
@@ -159,8 +152,8 @@ class _Worker:
         )
         pings = {"cache": self.kept.ping} | ({} if self.shared is None else {"flights": self.shared.ping})
         self.readiness = Readiness(self.keeper, pings, clock, lambda: orders.is_draining)
-        self.sharing, pipeline = self._answering(settings, catalog, self.upstream)
-        self.succession = Succession(pipeline, self.upstream)
+        self.pipeline = self._pipeline(settings, catalog, self.upstream, None)
+        self.succession = Succession(self.pipeline, self.upstream)
 
     def listen(self, ops_port: int) -> ASGIApp:
         """Both listeners."""
@@ -171,7 +164,7 @@ class _Worker:
             body_timeout_s=self.settings.server.body_timeout_s,
             look=self.readiness.look,
         )
-        ops = self._ops(self.settings, self.sharing, self._lifespan)
+        ops = self._ops(self.settings, lifespan=self._lifespan)
         self.listeners = Listeners(proxy, ops, ops_port)
         return self.listeners
 
@@ -190,7 +183,7 @@ class _Worker:
             yield
         finally:
             # Their clients have left, and may ask again: what is under way is read to its end as long as there is time.
-            await self.sharing.drain(self.settings.server.drain_timeout_s)
+            await drain(self.flights, self.pipeline.orphans, self.settings.server.drain_timeout_s)
             for care in caring:
                 care.cancel()
             await self.flights.aclose()
@@ -206,8 +199,8 @@ class _Worker:
             # A file of certificates may be another one under the same name.
             is_same = settings.upstream == self.settings.upstream and settings.upstream.ca_file is None
             upstream = self.upstream if is_same else Tenure(_upstream(settings.upstream))
-            sharing, pipeline = self._answering(settings, catalog, upstream)
-            ops = self._ops(settings, sharing)
+            pipeline = self._pipeline(settings, catalog, upstream, self.pipeline)
+            ops = self._ops(settings)
         except Exception:  # noqa: BLE001 - it goes on by the old one, whatever is wrong with the new one
             _log.exception("the new configuration could not be taken over; the old one stays in this worker")
             return
@@ -220,12 +213,12 @@ class _Worker:
         self.flights.heed(max_wait_s=settings.cache.max_wait_s, hit_for_miss_s=settings.cache.hit_for_miss_s)
         self.succession.take_over(pipeline, upstream)
         self.listeners.ops = ops
-        self.settings, self.upstream, self.sharing = settings, upstream, sharing
+        self.settings, self.pipeline, self.upstream = settings, pipeline, upstream
 
-    def _answering(
-        self, settings: Settings, catalog: Catalog, upstream: Upstream
-    ) -> tuple[Sharing, Pipeline]:
-        """Who answers by these settings. What was counted before is counted on."""
+    def _pipeline(
+        self, settings: Settings, catalog: Catalog, upstream: Upstream, before: Pipeline | None
+    ) -> Pipeline:
+        """By these settings. What is counted of the one before is counted on."""
         accounts = Accounts(
             self.keeper,
             self.journal,
@@ -240,18 +233,9 @@ class _Worker:
             finish=settings.upstream.on_disconnect == "finish",
             most=settings.upstream.max_orphans,
             limit_s=settings.upstream.orphan_limit_s,
-            reading=self.orphaned,
+            reading=set() if before is None else before.orphans.reading,
         )
-        sharing = Sharing(
-            self.kept if settings.cache.enabled else None,
-            self.flights,
-            Replays(self.keys, self.answers, accounts),
-            accounts,
-            orphans,
-            rules.terms(settings),
-            self.closing,
-        )
-        return sharing, Pipeline(
+        return Pipeline(
             rules=rules.rules(settings, catalog),
             clock=self.clock,
             keys=FileKeys(rules.holders(settings)),
@@ -259,22 +243,28 @@ class _Worker:
             new_spool=FileSpool,
             accounts=accounts,
             orphans=orphans,
-            sharing=sharing,
-            gate=self.gate,
+            sharing=Sharing(
+                self.kept if settings.cache.enabled else None,
+                self.flights,
+                Replays(self.keys, self.answers, accounts),
+                accounts,
+                orphans,
+                rules.terms(settings),
+            ),
+            gate=Gate() if before is None else before.gate,
         )
 
     def _ops(
         self,
         settings: Settings,
-        sharing: Sharing,
         lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
     ) -> Starlette:
         token = settings.auth.admin_token
         secret = None if token is None else token.get_secret_value()
         calendar = ZoneCalendar(settings.org.timezone)
         admin = [] if secret is None else _admin(settings, self.ledger, calendar, self.clock, secret)
-        if secret is not None and sharing.cache is not None:
-            admin += admin_cache.routes(sharing, secret)
+        if secret is not None and settings.cache.enabled:
+            admin += admin_cache.routes(Kept(self.kept, self.answers), secret)
         return ops.build(self.clock, self.readiness.look, admin, lifespan=lifespan)
 
 

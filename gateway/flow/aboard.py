@@ -6,9 +6,8 @@ Where the upstream fails, an answer past its life is given if the operator lets 
 Not here: who leads and who follows (flights.py), and what is looked for before (sharing.py).
 """
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from gateway.core import cachecontrol
@@ -44,7 +43,6 @@ class Aboard:
         accounts: who pays.
         orphans: how calls go on whose client has left.
         terms: the operator's.
-        closing: its calls until they are settled, those that were made on earlier terms too.
     """
 
     cache: Cache | None
@@ -53,12 +51,6 @@ class Aboard:
     accounts: Accounts
     orphans: Orphans
     terms: Terms
-    closing: set[asyncio.Task[object]] = field(default_factory=set)
-
-    @property
-    def under_way(self) -> int:
-        """Calls that were made here and are not over, or not settled."""
-        return len(self.closing)
 
     async def follow(
         self, follow: Follow, found: Found, errand: Errand, held: Held | None = None
@@ -140,9 +132,7 @@ class Aboard:
             held.is_cared_for = True
         crew = Crew(self.accounts, self.orphans, self.flights, self.terms, lead, wanted, story, drafts, held)
         passage = lead.take_off(errand.open_reply, crew, drafts.file)
-        closing = spawn(f"flight {story.arrival.id}", self._close(lead, story, drafts))
-        self.closing.add(closing)
-        closing.add_done_callback(self.closing.discard)
+        self.flights.tend(spawn(f"flight {story.arrival.id}", self._close(lead, story, drafts)))
 
         async def telling(is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
             landing = await lead.over() if is_whole else None

@@ -178,6 +178,7 @@ class Flights:
         self._landed: dict[str, tuple[Landed, float]] = {}
         """And until when that is of use, epoch seconds."""
         self._unattended: set[_Airborne] = set()
+        self._tended: set[asyncio.Task[object]] = set()
         self._elsewhere: set[_Airborne] = set()
         """Led here, with passengers in other processes only."""
 
@@ -186,16 +187,26 @@ class Flights:
         """How many go on though nobody is aboard."""
         return len(self._unattended)
 
-    def heed(self, *, max_wait_s: float, hit_for_miss_s: float) -> None:
-        """Other times, for those who come from now on. See the class."""
-        self._max_wait_s = max_wait_s
-        self._hit_for_miss_s = self._neighbours.hit_for_miss_s = hit_for_miss_s
+    @property
+    def tended(self) -> int:
+        """How many calls that were made here are not over, or not settled."""
+        return len(self._tended)
+
+    def tend(self, care: asyncio.Task[object]) -> None:
+        """A call is looked after by this task until all of it is over."""
+        self._tended.add(care)
+        care.add_done_callback(self._tended.discard)
 
     def cut(self) -> None:
         """Read on no more where nobody is aboard."""
         for flight in tuple(self._unattended):
             self._unattended.discard(flight)
             self._cut(flight)
+
+    def heed(self, *, max_wait_s: float, hit_for_miss_s: float) -> None:
+        """Other times, for those who come from now on. See the class."""
+        self._max_wait_s = max_wait_s
+        self._hit_for_miss_s = self._neighbours.hit_for_miss_s = hit_for_miss_s
 
     async def join(self, name: str, *, looked_at: float, has_sent: Callable[[], bool]) -> Joined:
         """

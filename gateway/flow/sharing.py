@@ -76,7 +76,6 @@ class Sharing:
         accounts: who pays.
         orphans: how calls go on whose client has left.
         terms: the operator's.
-        closing: see `Aboard`.
     """
 
     cache: Cache | None
@@ -85,50 +84,12 @@ class Sharing:
     accounts: Accounts
     orphans: Orphans
     terms: Terms
-    closing: set[asyncio.Task[object]] = field(default_factory=set)
     aboard: Aboard = field(init=False)
 
     def __post_init__(self) -> None:
         """Nothing is in the air yet."""
-        aboard = Aboard(
-            self.cache, self.flights, self.replays, self.accounts, self.orphans, self.terms, self.closing
-        )
+        aboard = Aboard(self.cache, self.flights, self.replays, self.accounts, self.orphans, self.terms)
         object.__setattr__(self, "aboard", aboard)
-
-    async def stats(self) -> CacheStats:
-        """
-        How full the cache is.
-
-        Raises:
-            StoreFailed: see there.
-        """
-        return CacheStats() if self.cache is None else await self.cache.stats()
-
-    async def purge(self, which: CacheFilter) -> int:
-        """
-        Forget answers, those too that were promised to whoever repeats a call. Returns how many.
-
-        Raises:
-            StoreFailed: see there.
-        """
-        kept = 0 if self.cache is None else await self.cache.purge(which)
-        return kept + await self.replays.answers.purge(which)
-
-    async def drain(self, limit_s: float) -> None:
-        """
-        Wait for the calls that go on though their clients have left; then cut them, and wait until they are settled.
-
-        Args:
-            limit_s: seconds until then.
-        """
-        for patience_s in (limit_s, SETTLES_S):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
-                    while self.aboard.under_way or len(self.orphans):  # noqa: ASYNC110 - ends seldom enough to be looked for
-                        await asyncio.sleep(LOOK_S)
-                    return
-            self.flights.cut()
-            self.orphans.cut()
 
     def takes(self, wanted: Wanted) -> bool:
         """Whether a call is answered here."""
@@ -159,7 +120,7 @@ class Sharing:
         async def telling(_is_whole: bool) -> Sequence[Header]:  # noqa: FBT001 - as the relay asks
             if story.head is not None and story.head.status in _SUCCESS:
                 try:
-                    await self.purge(CacheFilter(response_id=response_id))
+                    await Kept(self.cache, self.replays.answers).purge(CacheFilter(response_id=response_id))
                 except StoreFailed as failed:
                     _log.warning("the answer of a deleted response may still be kept: %s", failed)
             return ()
@@ -402,6 +363,58 @@ async def tidy(caches: Sequence[Cache], clock: Clock) -> None:
         for cache in caches:
             await cache.tidy(clock.now())
         await asyncio.sleep(TIDY_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """
+    All answers that are kept, for those who forget them.
+
+    Args:
+        cache: what may be given to everybody who asks the same; None: nothing is.
+        answers: what was promised to whoever repeats a call.
+    """
+
+    cache: Cache | None
+    answers: Cache
+
+    async def stats(self) -> CacheStats:
+        """
+        How full the cache is.
+
+        Raises:
+            StoreFailed: see there.
+        """
+        return CacheStats() if self.cache is None else await self.cache.stats()
+
+    async def purge(self, which: CacheFilter) -> int:
+        """
+        Forget answers, of both. Returns how many.
+
+        Raises:
+            StoreFailed: see there.
+        """
+        kept = 0 if self.cache is None else await self.cache.purge(which)
+        return kept + await self.answers.purge(which)
+
+
+async def drain(flights: Flights, orphans: Orphans, limit_s: float) -> None:
+    """
+    Wait for the calls that go on though their clients have left; then cut them, and wait until they are settled.
+
+    Args:
+        flights: of this worker.
+        orphans: likewise.
+        limit_s: seconds until then.
+    """
+    for patience_s in (limit_s, SETTLES_S):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while flights.tended or len(orphans):  # noqa: ASYNC110 - it ends seldom enough to be looked for
+                    await asyncio.sleep(LOOK_S)
+                return
+        flights.cut()
+        orphans.cut()
 
 
 def not_cached() -> Refusal:

@@ -23,8 +23,11 @@ def answers(gateway: Running) -> bool:
 
 async def test_a_worker_that_hangs_is_killed_and_another_one_started(tmp_path: Path) -> None:
     with gateway_process(NOBODY, tmp_path, arguments=("--workers", "2")) as gateway:
-        await until(lambda: gateway.log.read_text().count(" serves") == 2, every_s=0.05)
+        await until(lambda: answers(gateway), every_s=0.05)
+        await until(lambda: len(workers_of(gateway)) == 2, every_s=0.05)
         hanging, _ = workers_of(gateway)
+        # One that has not told yet that it serves is given the time that a start may take.
+        await until(lambda: f"worker {hanging} serves" in gateway.log.read_text(), every_s=0.1)
         tell([hanging], signal.SIGSTOP)
         await until(lambda: hanging not in workers_of(gateway), every_s=0.1)
         await until(lambda: len(workers_of(gateway)) == 2, every_s=0.05)

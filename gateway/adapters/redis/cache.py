@@ -79,6 +79,7 @@ class RedisCache:
         self._max_bytes = max_bytes
         self._stale_if_error_s = stale_if_error_s
         self._store = Store(address, clock.ticks, patience=patience)
+        self._prefix = prefix
         self._index = Index(self._store, prefix)
         self._records = Records(self._store, prefix)
         self._bodies = Bodies(self._store, prefix)
@@ -138,6 +139,10 @@ class RedisCache:
             complain=lambda error: self._complain("cannot be written to", error),
         )
 
+    async def ping(self) -> None:
+        """Returns if a server answers."""
+        await self._store.ask("EXISTS", f"{self._prefix}ping", insists=True)
+
     async def touch(self, entry: Entry) -> None:
         """Note that an entry was of use. Nobody waits for it to be written down."""
         now = self._clock.now()
@@ -170,10 +175,6 @@ class RedisCache:
             max_bytes=self._max_bytes,
             teams={team: Share(len(sizes), sum(sizes.values())) for team, sizes in of_teams.items()},
         )
-
-    async def ping(self) -> None:
-        """Returns if the index can be read."""
-        await self._index.totals()
 
     async def tidy(self, now: float) -> None:
         """Forget what is of no use, what is too much, and what the index knows wrongly."""

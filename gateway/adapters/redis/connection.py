@@ -105,7 +105,7 @@ def connect(
             return _behind_sentinel(address, common, connections)
         case "server":
             ((host, port),) = address.hosts
-            pool = BlockingConnectionPool(
+            pool = _Pool(
                 host=host,
                 port=port,
                 db=address.database,
@@ -158,8 +158,23 @@ class _SentinelTlsLink(_Candid, SentinelManagedSSLConnection):
     pass
 
 
-class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Asks the sentinels for the master, and makes who comes later wait."""
+class _Pool(BlockingConnectionPool):
+    """
+    Makes who comes later wait.
+
+    Before each command redis-py tries to read from the connection, for no time at all, which costs more than the command
+    (twice as many of them a second without it: 2 cores, 32 at once). What has come unasked, or the end, is seen at a glance.
+    """
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        reader = connection._reader  # noqa: SLF001 - it tells nobody
+        if reader is not None and (reader.at_eof() or not connection._socket_is_empty()):  # type: ignore[no-untyped-call]  # noqa: SLF001 - likewise
+            await connection.disconnect()
+        await connection.connect()  # type: ignore[no-untyped-call]
+
+
+class _SentinelPool(SentinelConnectionPool, _Pool):
+    """Asks the sentinels for the master."""
 
 
 class _Cluster(RedisCluster):

@@ -200,8 +200,13 @@ class Tower:
         return tuple(_told(number, fields) for _, entries in found or () for number, fields in entries)
 
     async def ping(self) -> None:
-        """Ask something of it."""
-        await self._store.ask("EXISTS", f"{self._prefix}ping")
+        """
+        Returns if a server answers.
+
+        Raises:
+            StoreFailed: it does not.
+        """
+        await self._store.ask("EXISTS", f"{self._prefix}ping", insists=True)
 
     async def aclose(self) -> None:
         """Close every connection; who asks later opens new ones."""

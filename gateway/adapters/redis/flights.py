@@ -87,7 +87,7 @@ class RedisFlights:
         await asyncio.gather(*(one.renew() for one in flights), self._clear_up())
 
     async def ping(self) -> None:
-        """Returns if the server can be asked."""
+        """Returns if a server answers."""
         await self._tower.ping()
 
     async def aclose(self) -> None:

@@ -1,8 +1,8 @@
 """
 How the ledger's server is asked: within a bound, once or twice, and to the end.
 
-A write goes on when its caller is cancelled. One of which nobody knows whether it was done, or that found no connection, is
-asked once more, as all of them are repeatable by id, as long as the caller's patience lasts; a refusal in words is not.
+A write goes on when its caller is cancelled. What has no answer, or found no connection, is asked once more, as all of it is
+repeatable by id, as long as the caller's patience lasts; what is refused in words is not.
 
 With `strict`, a write has been confirmed by a replica, or it is not known whether it lasts: a server that fails loses what
 it has not passed on.
@@ -26,7 +26,6 @@ from gateway.adapters.redis.connection import (
     connect,
     is_refused,
     reason_of,
-    told,
 )
 from gateway.adapters.redis.scripts import Reply, Value
 from gateway.flow.tasks import spawn
@@ -139,7 +138,7 @@ class Store:
                 async with self._turns:
                     if optional and has_left.is_set():
                         return _Raised(StoreFailed("nobody waits for it any more", unknown=False))
-                    return await self._repeated(attempt)
+                    return await self._repeated(attempt, self._patience_s)
             except Exception as error:  # noqa: BLE001 - raised again below, where somebody waits for it
                 return _Raised(error)
 
@@ -177,9 +176,9 @@ class Store:
         """What the server's clock said a moment ago."""
         self._ahead_us = server_us - round(asyncio.get_running_loop().time() * _US)
 
-    async def _repeated(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _repeated(self, attempt: Callable[[], Awaitable[T]], patience_s: float) -> T:
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._patience_s
+        end = loop.time() + patience_s
         unknown = False
         for number in range(1, ATTEMPTS + 1):
             try:
@@ -244,9 +243,11 @@ class Store:
     async def _looked(self, looking: Callable[[], Awaitable[Reply]]) -> Reply:
         async def looked() -> Reply:
             try:
-                with told(self.address, only_looks=True):
-                    async with asyncio.timeout(READ_S), self._looks:
-                        return await looking()
+                async with self._looks:
+                    return await self._repeated(looking, READ_S)
+            except StoreFailed as failed:
+                reason = reason_of(failed.__cause__ or failed, self.address)
+                return _Raised(StoreFailed(reason, unknown=False))
             except Exception as error:  # noqa: BLE001 - likewise
                 return _Raised(error)
 

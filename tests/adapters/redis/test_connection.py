@@ -159,6 +159,16 @@ async def test_more_than_there_are_connections_wait_for_one(kind: str) -> None:
         await close(client)
 
 
+async def test_a_connection_that_was_closed_meanwhile_is_opened_again(tmp_path: Path) -> None:
+    """Nothing fails, and of nothing it is unknown whether it was done: it is seen before anything is sent."""
+    with redis_server(tmp_path) as server:
+        async with client_of(server.address, 2.0) as client:
+            for number in range(1, 6):
+                assert await client.execute_command("INCR", "n") == number
+                server.said("CLIENT", "KILL", "TYPE", "normal")
+                await asyncio.sleep(0.02)  # the end is on its way
+
+
 async def test_a_cluster_is_found_by_any_of_its_nodes() -> None:
     cluster = shared_cluster()
     for host in cluster.address.hosts:

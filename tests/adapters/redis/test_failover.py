@@ -77,8 +77,8 @@ async def test_sentinels_name_another_master_and_the_ledger_goes_on_there(
 @pytest.mark.timeout(180)
 async def test_a_replica_takes_over_the_slots_of_a_lost_master_of_a_cluster(tmp_path: Path) -> None:
     with redis_cluster(tmp_path, replicas=1) as cluster:
-        async with ledger_at(cluster.address) as ledger:
-            await begun(ledger)
+        async with ledger_at(cluster.address) as ledger, ledger_at(cluster.address, strict=True) as strict:
+            await begun(strict)
             owner = cluster.owner_of(ledger._store.key("record"))
             until_followed(owner, cluster.replicas[cluster.masters.index(owner)])
             owner.kill()

@@ -18,6 +18,7 @@ from tests.support.proxy import Proxy, proxy_to
 from tests.support.redis import Server, redis_server, until_followed
 from tests.support.redis_ledger import claim, ledger_at, now, opened, used
 
+PATIENT = {"attempt_s": 3.0, "patience_s": 9.0}
 SLACK_S = 2.0
 """For a machine that is busy with other things."""
 
@@ -29,8 +30,16 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def ledger(server: Server) -> AsyncIterator[RedisLedger]:
+async def hasty(server: Server) -> AsyncIterator[RedisLedger]:
+    """As patient as in service."""
     async with ledger_at(server.address) as opened_:
+        yield opened_
+
+
+@pytest.fixture
+async def ledger(server: Server) -> AsyncIterator[RedisLedger]:
+    """For tests in which nothing is about time."""
+    async with ledger_at(server.address, **PATIENT) as opened_:
         yield opened_
 
 
@@ -41,21 +50,21 @@ async def records(ledger: RedisLedger) -> int:
 # Silence
 
 
-async def test_a_paused_server_is_given_up_within_a_second(server: Server, ledger: RedisLedger) -> None:
-    await ledger.ping()
+async def test_a_paused_server_is_given_up_within_a_second(server: Server, hasty: RedisLedger) -> None:
+    await hasty.ping()
     server.pause()
     calls = {
-        "admit": ledger.admit(claim("igr_1")),
-        "reserve": ledger.reserve(opened("igr_1"), claim("igr_1")),
-        "dispatch": ledger.dispatch("igr_1"),
-        "entrust": ledger.entrust("igr_1", "resp_1", now() + 60, None),
-        "settle": ledger.settle(record(1)),
-        "leave": ledger.leave("igr_1"),
-        "beat": ledger.beat(),
-        "adopt": ledger.adopt(),
-        "set_limits": ledger.set_limits("org", []),
-        "prune": ledger.prune(now()),
-        "ping": ledger.ping(),
+        "admit": hasty.admit(claim("igr_1")),
+        "reserve": hasty.reserve(opened("igr_1"), claim("igr_1")),
+        "dispatch": hasty.dispatch("igr_1"),
+        "entrust": hasty.entrust("igr_1", "resp_1", now() + 60, None),
+        "settle": hasty.settle(record(1)),
+        "leave": hasty.leave("igr_1"),
+        "beat": hasty.beat(),
+        "adopt": hasty.adopt(),
+        "set_limits": hasty.set_limits("org", []),
+        "prune": hasty.prune(now()),
+        "ping": hasty.ping(),
     }
     async with asyncio.timeout(PATIENCE_S + SLACK_S):
         found = await asyncio.gather(*calls.values(), return_exceptions=True)
@@ -63,25 +72,25 @@ async def test_a_paused_server_is_given_up_within_a_second(server: Server, ledge
         assert isinstance(answer, StoreFailed), name
         assert answer.unknown, name
     server.resume()
-    await ledger.ping()
+    await hasty.ping()
 
 
 async def test_what_was_given_up_takes_nothing_when_the_server_wakes(
-    server: Server, ledger: RedisLedger
+    server: Server, hasty: RedisLedger
 ) -> None:
     """Else a call that was refused would keep its place for as long as this process lives."""
-    await ledger.admit(claim("igr_0"))
-    await ledger.leave("igr_0")
+    await hasty.admit(claim("igr_0"))
+    await hasty.leave("igr_0")
     server.pause()
-    several = [ledger.reserve(opened(f"igr_{n}"), claim(f"igr_{n}")) for n in range(1, 9)]
+    several = [hasty.reserve(opened(f"igr_{n}"), claim(f"igr_{n}")) for n in range(1, 9)]
     found = await asyncio.gather(*several, return_exceptions=True)
     assert all(isinstance(one, StoreFailed) for one in found)
     server.resume()
-    await ledger.ping()
-    assert await ledger.open_calls() == ()
-    assert (await used(ledger))[Unit.REQUESTS] == (1, 0)
-    assert (await used(ledger))[Unit.CONCURRENT] == (0, 0)
-    assert isinstance(await ledger.reserve(opened("igr_9"), claim("igr_9")), Standing)
+    await hasty.ping()
+    assert await hasty.open_calls() == ()
+    assert (await used(hasty))[Unit.REQUESTS] == (1, 0)
+    assert (await used(hasty))[Unit.CONCURRENT] == (0, 0)
+    assert isinstance(await hasty.reserve(opened("igr_9"), claim("igr_9")), Standing)
 
 
 async def test_a_clock_of_the_server_that_was_set_forward_keeps_nobody_out(ledger: RedisLedger) -> None:
@@ -102,14 +111,14 @@ async def test_reading_a_paused_server_ends_too(
 
 
 async def test_a_server_that_has_gone_is_known_to_have_done_nothing(
-    server: Server, ledger: RedisLedger
+    server: Server, hasty: RedisLedger
 ) -> None:
     server.kill()
     with pytest.raises(StoreFailed) as caught:
-        await ledger.settle(record(1))
+        await hasty.settle(record(1))
     assert not caught.value.unknown
     server.restart()
-    assert (await ledger.settle(record(1))).verdict is Verdict.WRITTEN
+    assert (await hasty.settle(record(1))).verdict is Verdict.WRITTEN
 
 
 # Answers that are lost
@@ -122,7 +131,7 @@ async def wire(server: Server) -> AsyncIterator[Proxy]:
 
 
 async def test_a_lost_answer_is_asked_for_again_and_the_act_was_done_once(wire: Proxy) -> None:
-    async with ledger_at(wire.address) as ledger:
+    async with ledger_at(wire.address, **PATIENT) as ledger:
         for number in range(20):
             id_ = f"igr_{number}"
             wire.lose(1)
@@ -146,7 +155,7 @@ async def test_a_lost_answer_is_asked_for_again_and_the_act_was_done_once(wire: 
 
 async def test_a_correction_whose_answer_is_lost_says_what_it_corrected(wire: Proxy) -> None:
     guess = record(1, outcome=Outcome.LOST)
-    async with ledger_at(wire.address) as ledger:
+    async with ledger_at(wire.address, **PATIENT) as ledger:
         await ledger.settle(guess)
         wire.lose(1)
         late = await ledger.settle(record(1))
@@ -154,7 +163,7 @@ async def test_a_correction_whose_answer_is_lost_says_what_it_corrected(wire: Pr
 
 
 async def test_two_lost_answers_are_told_as_not_known_and_the_truth_is_found_by_asking(wire: Proxy) -> None:
-    async with ledger_at(wire.address) as ledger:
+    async with ledger_at(wire.address, **PATIENT) as ledger:
         await ledger.settle(record(9))  # from now on the script is known there
         wire.lose(2)
         with pytest.raises(StoreFailed) as caught:
@@ -165,7 +174,7 @@ async def test_two_lost_answers_are_told_as_not_known_and_the_truth_is_found_by_
 
 
 async def test_a_refusal_stays_one_when_its_answer_is_lost(wire: Proxy) -> None:
-    async with ledger_at(wire.address) as ledger:
+    async with ledger_at(wire.address, **PATIENT) as ledger:
         await ledger.admit(claim("igr_1", ["1 request per day"]))
         wire.lose(1)
         assert isinstance(await ledger.admit(claim("igr_2", ["1 request per day"])), Exceeded)
@@ -247,7 +256,7 @@ async def test_strict_writes_wait_for_a_replica(tmp_path: Path, server: Server) 
 
 
 async def test_closing_waits_for_what_was_begun(server: Server) -> None:
-    async with ledger_at(server.address) as ledger:
+    async with ledger_at(server.address, **PATIENT) as ledger:
         tasks = [asyncio.get_running_loop().create_task(ledger.settle(record(n))) for n in range(200)]
         await asyncio.sleep(0)
         for task in tasks:
@@ -259,7 +268,7 @@ async def test_closing_waits_for_what_was_begun(server: Server) -> None:
 
 
 async def test_what_nobody_waits_for_any_more_is_not_begun(server: Server) -> None:
-    async with ledger_at(server.address) as ledger:
+    async with ledger_at(server.address, **PATIENT) as ledger:
         ledger._store._turns = asyncio.Semaphore(0)
         task = asyncio.get_running_loop().create_task(ledger.admit(claim("igr_1")))
         await asyncio.sleep(0)

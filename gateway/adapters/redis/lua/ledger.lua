@@ -79,7 +79,9 @@ end
 
 local function add(row, kept, deltas)
   local sums = {}
-  for place, number in ipairs(numbers_of(kept)) do sums[place] = plus(number, deltas[place]) end
+  for place, number in ipairs(numbers_of(kept)) do
+    sums[place] = deltas[place] == '0' and number or plus(number, deltas[place])
+  end
   redis.call('HSET', key.tally, row, table.concat(sums, ' '))
 end
 
