@@ -9,7 +9,7 @@ OPS_PORT ?= 8081
 PYTEST ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint check check-all bench lock clean
+.PHONY: help run demo test lint check check-all bench lock generated clean
 
 help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ lock: $(VENV)/.dev ## write the hash-locked requirements anew, newest versions t
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --constraint requirements/run.txt --extra demo --group dev \
 	  --output-file requirements/dev.txt pyproject.toml
+
+generated: $(VENV)/.dev ## write anew what is made of the code: docs/metrics.md and the dashboards
+	$(BIN)/python -m deploy.metrics_page
+	$(BIN)/python -m deploy.grafana.build
 
 clean: ## remove what make made (not data/)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis demo

@@ -15,9 +15,10 @@ from gateway.adapters import log
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.ids import TimeOrderedIds
-from gateway.adapters.journal import LogJournal
+from gateway.adapters.journal import PROCESS, LogJournal
 from gateway.adapters.keyfile import FileKeys
 from gateway.adapters.outbox import FileOutbox
+from gateway.adapters.scratch import Scratch
 from gateway.adapters.spool import FileSpool
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.adapters.sqlite.flights import SqliteFlights
@@ -28,6 +29,7 @@ from gateway.adapters.upstream import Httpx2Upstream
 from gateway.catalog import load as load_catalog
 from gateway.core.catalog import Catalog
 from gateway.core.credentials import Account
+from gateway.counting import Counting, scratch_of
 from gateway.flow.account import Accounts
 from gateway.flow.admit import Gate
 from gateway.flow.background import Background
@@ -42,7 +44,7 @@ from gateway.flow.sharing import Kept, Sharing, drain, tidy
 from gateway.flow.succession import Succession, Tenure
 from gateway.flow.tasks import spawn
 from gateway.orders import Orders
-from gateway.ports import Calendar, Clock, Ledger, Timeouts, Upstream
+from gateway.ports import Cache, Calendar, Clock, Ledger, Timeouts, Upstream
 from gateway.rules import ONLY_CREDENTIAL
 from gateway.settings import Settings, UpstreamSettings
 from gateway.settings.directory import directory_of
@@ -59,18 +61,26 @@ _EVERYTHING_BYTES = 1 << 60
 _log = logging.getLogger("imagegate.reload")
 
 
-def prepare(settings: Settings) -> None:
+def prepare(settings: Settings) -> Scratch | None:
     """
     What is made once, before the first worker starts.
 
+    Returns:
+        Where the workers count, to be removed when they have ended; None: there is only one.
+
     Raises:
-        UnfitError: the ledger cannot be used; the message says why and what to do.
+        UnfitError: the ledger cannot be used, or nothing counted; the message says why and what to do.
     """
     SqliteLedger.open(ledger_folder(settings))
+    return scratch_of(settings, ledger_folder(settings))
 
 
 def build(
-    settings: Settings, ops_port: int, catalog: Catalog | None = None, orders: Orders | None = None
+    settings: Settings,
+    ops_port: int,
+    catalog: Catalog | None = None,
+    orders: Orders | None = None,
+    counted_in: Path | None = None,
 ) -> ASGIApp:
     """
     The application of one worker process, both listeners.
@@ -80,11 +90,11 @@ def build(
         ops_port: the port that the operator's socket is bound to.
         catalog: the models; None: to be read.
         orders: what the worker is told while it serves; None: nothing.
+        counted_in: the folder where all workers count; None: there are no others.
     """
     log.configure(settings.log.level, settings.log.format)
-    return _Worker(settings, catalog or load_catalog(settings.catalog.path), orders or Orders()).listen(
-        ops_port
-    )
+    known = catalog or load_catalog(settings.catalog.path)
+    return _Worker(settings, known, orders or Orders(), counted_in).listen(ops_port)
 
 
 def try_out(settings: Settings) -> None:
@@ -106,13 +116,15 @@ class _Worker:
     anew from each: a request ends by those that it began with.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, orders: Orders) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, orders: Orders, counted_in: Path | None) -> None:
         self.settings = settings
         self.orders = orders
         self.clock = clock = SystemClock()
-        self.journal = LogJournal()
+        self.counting = counting = Counting(settings, catalog, clock, counted_in)
+        self.journal = PROCESS.journal = counting.journal(LogJournal())
         # Where there are several workers `prepare` has made it, before the first of them.
-        self.ledger = SqliteLedger.open(ledger_folder(settings), make=settings.server.workers == 1)
+        opened = SqliteLedger.open(ledger_folder(settings), make=settings.server.workers == 1)
+        self.ledger = counting.ledger(opened)
         self.keeper = Keeper(
             self.ledger,
             FileOutbox.open(ledger_folder(settings) / "outbox", self.ledger.worker),
@@ -134,15 +146,17 @@ class _Worker:
         )
         cache = settings.cache
         folder = ((cache.url or settings.store.url).folder) or ledger_folder(settings)
-        self.kept = SqliteCache.at(
+        kept = SqliteCache.at(
             folder, clock.now, max_bytes=cache.max_bytes, stale_if_error_s=float(cache.stale_if_error_s)
         )
+        self.kept: Cache = counting.watched(kept, "cache")
         # Answers that were promised to whoever repeats a call lie with the ledger, and are not evicted.
         self.answers = SqliteCache.at(
             ledger_folder(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES
         )
-        self.keys = SqliteIdempotencyKeys(self.ledger)
-        self.shared = SqliteFlights(folder, clock.now) if settings.server.workers > 1 else None
+        self.keys = counting.watched(SqliteIdempotencyKeys(opened), "keys")
+        shared = SqliteFlights(folder, clock.now) if settings.server.workers > 1 else None
+        self.shared = None if shared is None else counting.watched(shared, "flights")
         self.flights = Flights(
             clock,
             max_wait_s=cache.max_wait_s,
@@ -164,8 +178,12 @@ class _Worker:
             body_timeout_s=self.settings.server.body_timeout_s,
             look=self.readiness.look,
         )
+        public = self.counting.inside(proxy)
+        self.metrics = self.counting.endpoint(
+            self.pipeline.accounts, self.kept, self.flights, self.pipeline.orphans
+        )
         ops = self._ops(self.settings, lifespan=self._lifespan)
-        self.listeners = Listeners(proxy, ops, ops_port)
+        self.listeners = Listeners(public, ops, ops_port)
         return self.listeners
 
     @asynccontextmanager
@@ -177,6 +195,7 @@ class _Worker:
             spawn("background", self.background.run()),
             spawn("flights", self.flights.run()),
             spawn("cache", tidy((self.kept, self.answers), self.clock)),
+            *self.counting.caring(),
         ]
         self.orders.attend(self._reload)
         try:
@@ -211,6 +230,7 @@ class _Worker:
         self.background.catalog, self.background.rules = catalog, pipeline.accounts.rules
         self.background.retention_s = rules.retention_s(settings)
         self.flights.heed(max_wait_s=settings.cache.max_wait_s, hit_for_miss_s=settings.cache.hit_for_miss_s)
+        self.counting.heed(settings, catalog)
         self.succession.take_over(pipeline, upstream)
         self.listeners.ops = ops
         self.settings, self.pipeline, self.upstream = settings, pipeline, upstream
@@ -265,7 +285,7 @@ class _Worker:
         admin = [] if secret is None else _admin(settings, self.ledger, calendar, self.clock, secret)
         if secret is not None and settings.cache.enabled:
             admin += admin_cache.routes(Kept(self.kept, self.answers), secret)
-        return ops.build(self.clock, self.readiness.look, admin, lifespan=lifespan)
+        return ops.build(self.clock, self.readiness.look, admin, self.metrics, lifespan=lifespan)
 
 
 def _admin(settings: Settings, ledger: Ledger, calendar: Calendar, clock: Clock, token: str) -> list[Route]:
@@ -293,7 +313,7 @@ def protocol(settings: Settings) -> Callable[..., GuardedProtocol]:
         ),
         new_id=TimeOrderedIds(clock.now).new,
         now=clock.now,
-        journal=LogJournal(),
+        journal=PROCESS,
     )
 
 

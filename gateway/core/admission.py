@@ -88,7 +88,7 @@ def _model_objections(scope: Scope, call: Call, defaults: DefaultModels) -> Iter
     for param, name in _models_used(call, defaults):
         if name is None:
             message = f"No model is named, and {scope} limits the models. Name one of: {', '.join(models)}."
-            yield Refusal(Code.NOT_ALLOWED, message, param)
+            yield Refusal(Code.NOT_ALLOWED, message, param, scope=scope.kind)
         elif not _listed(name, models):
             yield _not_allowed(scope, param, f"The model {quoted(name)} ({route})", models)
 
@@ -120,7 +120,7 @@ def _count_objections(scope: Scope, ask: ImageAsk, allow: Allow) -> Iterator[Ref
     ):
         if most is not None and value > most:
             message = f"{name} = {value} is not allowed for {scope}: at most {most}."
-            yield Refusal(Code.NOT_ALLOWED, message, f"{ask.where}{name}")
+            yield Refusal(Code.NOT_ALLOWED, message, f"{ask.where}{name}", scope=scope.kind)
 
 
 def _tool_objection(principal: Principal, call: Call) -> Refusal | None:
@@ -145,7 +145,7 @@ def _prompt_objection(principal: Principal, call: Call) -> Refusal | None:
         f"Stored prompt templates are not allowed for {principal.key}: their model and tools cannot be "
         "checked. Send the prompt itself, or ask for allow.prompts = true."
     )
-    return Refusal(Code.NOT_ALLOWED, message, "prompt")
+    return Refusal(Code.NOT_ALLOWED, message, "prompt", scope=principal.key.kind)
 
 
 def _listed(value: str, globs: Iterable[str]) -> bool:
@@ -154,4 +154,5 @@ def _listed(value: str, globs: Iterable[str]) -> bool:
 
 def _not_allowed(scope: Scope, param: str, what: str, listed: Iterable[str]) -> Refusal:
     choice = ", ".join(listed) or "nothing"
-    return Refusal(Code.NOT_ALLOWED, f"{what} is not allowed for {scope}. Allowed: {choice}.", param)
+    message = f"{what} is not allowed for {scope}. Allowed: {choice}."
+    return Refusal(Code.NOT_ALLOWED, message, param, scope=scope.kind)

@@ -8,6 +8,7 @@ waiting for a minute helps, as the official SDKs hammer otherwise, and wait for 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from gateway.core.errors import Code, Refusal
@@ -50,6 +51,10 @@ def headers(standing: Standing) -> list[Header]:
 
 def refusal(found: Exceeded) -> Refusal:
     """The 429 for a call that a limit stops: `insufficient_quota` for budgets, else `rate_limit_exceeded`."""
+    return replace(_refusal(found), scope=found.reading.scope.partition(":")[0])
+
+
+def _refusal(found: Exceeded) -> Refusal:
     reading, limit = found.reading, found.reading.limit
     told, scope = tuple(_rate_limits(found.readings, found.at_us)), _scope(reading.scope)
     wait_ms = None if found.clears_us is None else max(1, -(-(found.clears_us - found.at_us) // 1000))

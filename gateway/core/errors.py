@@ -71,6 +71,8 @@ class Refusal:
     retry_after_ms: int | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """What else the answer says, names in lower case."""
+    scope: str | None = None
+    """Whose limit or permission says no: `org`, `team`, `key`."""
 
     @property
     def should_retry(self) -> bool:

@@ -380,13 +380,15 @@ def _in_one_line(record: Record) -> Record:
 
 # A record as plain values, for stores
 
-FIELDS: Final = tuple(field.name for field in fields(Record))
+UNKEPT: Final = frozenset({"refused_by"})
+"""What a record says to the log and the metrics only."""
+FIELDS: Final = tuple(field.name for field in fields(Record) if field.name not in UNKEPT)
 _MOST: Final = 2**63 - 1
 _ENUMS: Final[dict[str, type[Enum]]] = {"outcome": Outcome, "cache": CacheUse, "tokens_from": TokensFrom}
 
 
 def flat(record: Record) -> dict[str, object]:
-    """A record as values of JSON, every field by name, every text fit for UTF-8; `at` stays epoch seconds."""
+    """A record as values of JSON, every field that is kept by name, every text fit for UTF-8; `at` stays epoch seconds."""
     plain: dict[str, object] = {name: _fit(getattr(record, name)) for name in FIELDS}
     plain |= {name: getattr(record, name).value for name in _ENUMS}
     plain["tags"] = [[_fit(name), _fit(value)] for name, value in record.tags]

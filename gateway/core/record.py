@@ -98,6 +98,8 @@ class Record:
     """As sent to the client; None: nothing was."""
     code: str | None = None
     """Of the error that we answered, or that a stream broke off with."""
+    refused_by: str | None = None
+    """Whose limit or permission said no: `org`, `team`, `key`. The ledger does not keep it."""
     org: str | None = None
     team: str | None = None
     key: str | None = None

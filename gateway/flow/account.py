@@ -14,7 +14,7 @@ from gateway.core.call import Call
 from gateway.core.catalog import Catalog
 from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.estimate import Estimate, estimate
-from gateway.core.ledger import OpenCall
+from gateway.core.ledger import OpenCall, Verdict
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Principal
 from gateway.core.quota import FIRST_DOOR, Amounts, Claim, Exceeded, Standing, claimants_of
@@ -180,10 +180,13 @@ class Accounts:
 
     async def _tell(self, story: Story, record: Record) -> None:
         record = self.keeper.told(record)
-        self.journal.write(record)
+        self.journal.write(record, counts=not story.is_kept)
         if story.is_kept:
             settled = None if story.cache is CacheUse.COLLAPSED else story.settlement
-            await self.keeper.settle(record, 0 if settled is None else settled.charged_images)
+            found = await self.keeper.settle(record, 0 if settled is None else settled.charged_images)
+            # Another worker may have taken this one for dead, or seen the end of the response first.
+            if found is None or found.verdict is Verdict.WRITTEN:
+                self.journal.count(record)
             return
         if story.standing is not None:
             await self.keeper.leave(record.id)

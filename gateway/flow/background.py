@@ -228,7 +228,7 @@ class Background:
         found = await self.ledger.settle(record, images)
         warn_if_shared(record, found)
         if found.verdict is not Verdict.REPEATED:
-            self.journal.write(found.record)
+            self.journal.write(found.record, counts=found.verdict is Verdict.WRITTEN)
 
 
 def _has_ended(seen: Observation, response_id: str | None) -> bool:

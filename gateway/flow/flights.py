@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, Protocol, TypeAlias, assert_never
+from weakref import WeakSet
 
 from gateway.core.errors import UpstreamFailed
 from gateway.core.flight import (
@@ -179,6 +180,7 @@ class Flights:
         """And until when that is of use, epoch seconds."""
         self._unattended: set[_Airborne] = set()
         self._tended: set[asyncio.Task[object]] = set()
+        self._following: WeakSet[Follow] = WeakSet()
         self._elsewhere: set[_Airborne] = set()
         """Led here, with passengers in other processes only."""
 
@@ -196,6 +198,11 @@ class Flights:
         """A call is looked after by this task until all of it is over."""
         self._tended.add(care)
         care.add_done_callback(self._tended.discard)
+
+    @property
+    def followers(self) -> int:
+        """How many of this process get what another call brings."""
+        return sum(one.is_aboard for one in self._following)
 
     def cut(self) -> None:
         """Read on no more where nobody is aboard."""
@@ -261,7 +268,9 @@ class Flights:
         return flight
 
     def _follow(self, flight: _Airborne, has_sent: Callable[[], bool]) -> Follow:
-        return Follow(flight.cabin, self._clock, has_sent=has_sent, max_wait_s=self._max_wait_s)
+        follow = Follow(flight.cabin, self._clock, has_sent=has_sent, max_wait_s=self._max_wait_s)
+        self._following.add(follow)
+        return follow
 
     def _enter(self, name: str, looked_at: float) -> Literal[Entrance.LOOK_AGAIN, Entrance.ALONE] | None:
         found, _ = self._landed.get(name, (None, 0.0))

@@ -71,6 +71,8 @@ class Keeper:
     """How often it has failed: whoever has just heard that it answers sees whether others have not."""
     _landed: int = 0
     """Settlements that have landed since it went away."""
+    _due: set[str] = field(default_factory=set)
+    """Calls whose settlements wait for it."""
     _doubtful: set[str] = field(default_factory=set)
     """Calls that were refused and may have taken something all the same."""
     _passing: set[str] = field(default_factory=set)
@@ -91,6 +93,11 @@ class Keeper:
     def is_away(self) -> bool:
         """Whether the store did not do what it was asked, and has not been seen to answer since."""
         return self._is_away
+
+    @property
+    def waiting(self) -> int:
+        """Settlements that wait for the store, as far as this process has them in its care."""
+        return len(self._due)
 
     @property
     def pause_s(self) -> float:
@@ -174,8 +181,8 @@ class Keeper:
             self._passing.discard(record_id)
         return True
 
-    async def settle(self, record: Record, images: int) -> None:
-        """As `Ledger.settle`, sooner or later."""
+    async def settle(self, record: Record, images: int) -> Settlement | None:
+        """As `Ledger.settle`, sooner or later. None: later, or never, as it was refused while the store was away."""
         is_doubtful = record.id in self._doubtful
         self._doubtful.discard(record.id)
         self._passing.discard(record.id)
@@ -183,12 +190,15 @@ class Keeper:
         if not self._is_away and record.id not in self._uncounted:
             try:
                 async with _within(LANDING_S):
-                    warn_if_shared(record, await self.ledger.settle(record, images))
-                return
+                    found = await self.ledger.settle(record, images)
             except StoreFailed as failed:
                 self.failed(failed)
+            else:
+                warn_if_shared(record, found)
+                return found
         if record.outcome is not Outcome.REFUSED or is_doubtful:
             await self._keep(Due(record, images))
+        return None
 
     def failed(self, failed: StoreFailed) -> None:
         """The store did not do what it was asked."""
@@ -267,6 +277,8 @@ class Keeper:
         return found
 
     async def _keep(self, entry: Entry) -> None:
+        if isinstance(entry, Due):
+            self._due.add(entry.call_id)
         try:
             await self.outbox.keep(entry)
         except StoreFailed as failed:
@@ -289,6 +301,7 @@ class Keeper:
 
     async def _land_pile(self, pile: Pile) -> None:
         known = {entry.call_id for entry in pile.entries if not isinstance(entry, Passed)}
+        self._due.update(entry.call_id for entry in pile.entries if isinstance(entry, Due))
         count = 0
         try:
             for entry in pile.entries:
@@ -322,6 +335,7 @@ class Keeper:
             _log.exception("it cannot be landed, and is left out: %s", dumps(entry).decode())
         if isinstance(entry, Due):
             self._landed += 1
+            self._due.discard(entry.call_id)
         if isinstance(entry, Passed):
             self._uncounted.discard(entry.call_id)
 

@@ -88,6 +88,11 @@ class Passage:
         """
         return self._cursor.chunks()
 
+    @property
+    def is_aboard(self) -> bool:
+        """Whether it has not left yet."""
+        return self in self._cabin.aboard
+
     def leave(self) -> None:
         """The passenger needs nothing more; more than once."""
         if self in self._cabin.aboard:

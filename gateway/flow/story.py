@@ -37,6 +37,7 @@ class Story:
     """Said by us; None: the answer says it."""
     code: str | None = None
     status: int | None = None
+    refused_by: str | None = None
     match: Match | None = None
     principal: Principal | None = None
     tags: tuple[tuple[str, str], ...] = ()
@@ -123,6 +124,7 @@ class Story:
         self.outcome = outcome
         self.code = refusal.code.code
         self.status = refusal.code.status
+        self.refused_by = refusal.scope
 
     def failed(self, failed: UpstreamFailed) -> None:
         """The upstream gave no answer, or its answer broke off."""
@@ -218,6 +220,7 @@ class Story:
             outcome=self.outcome or Outcome.FAILED,
             status=self.status,
             code=self.code,
+            refused_by=self.refused_by,
             org=None if principal is None else principal.org.id,
             team=None if principal is None else principal.team.id,
             key=None if principal is None else principal.key.id,

@@ -63,6 +63,10 @@ class LedgerReader(Protocol):
         """
         ...
 
+    async def open_count(self) -> int:
+        """How many calls have no record yet; without looking at each."""
+        ...
+
     async def limits(self, claimants: Sequence[Claimant], frames: Frames, at: float) -> tuple[Reading, ...]:
         """How the limits of these scopes stand, in their order, at a time (epoch seconds) within the frames."""
         ...

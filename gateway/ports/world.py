@@ -64,6 +64,16 @@ class KeyStore(Protocol):
 class Journal(Protocol):
     """Where records go."""
 
-    def write(self, record: Record) -> None:
-        """Take a record; at once, without waiting, never raising."""
+    def write(self, record: Record, *, counts: bool = True) -> None:
+        """
+        Take a record; at once, without waiting, never raising.
+
+        Args:
+            record: of a request that is over.
+            counts: False: the request was counted before, or it is not known yet whether it was.
+        """
+        ...
+
+    def count(self, record: Record) -> None:
+        """Count a request whose record was written without that; likewise."""
         ...

@@ -245,7 +245,6 @@ UNBUILT: Final[dict[str, str]] = {
     "auth.pepper": "keys in the store",
     "key.inject_safety_identifier": "safety identifiers",
     "tenancy.unknown_ids": "ownership",
-    "metrics": "metrics",
 }
 """
 What is accepted and not honoured yet: a setting or a section -> the part that will honour it. `store.url` waits only

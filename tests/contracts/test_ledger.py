@@ -132,8 +132,10 @@ async def test_half_a_surrogate_pair_does_not_keep_a_record_from_being_written(l
 async def test_settling_closes_the_call(ledger: Ledger) -> None:
     await ledger.reserve(OpenCall(record=record(1), dispatched=True))
     assert [call.record for call in await ledger.open_calls()] == [record(1)]
+    assert await ledger.open_count() == 1
     await ledger.settle(record(1))
     assert await ledger.open_calls() == ()
+    assert await ledger.open_count() == 0
 
 
 async def test_the_first_record_of_a_call_stands(ledger: Ledger) -> None:

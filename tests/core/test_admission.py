@@ -147,6 +147,7 @@ def test_the_narrowest_level_wins_and_is_named() -> None:
     assert refusal is not None
     assert "key 'k1'" in refusal.message
     assert "gpt-image-2" in refusal.message
+    assert refusal.scope == "key"
 
 
 def test_a_no_to_stored_prompts_beats_a_yes() -> None:

@@ -359,3 +359,8 @@ def test_a_soft_budget_is_not_what_remains() -> None:
     hard = Reading("org", parse_limit("$5 total"), used=0, held=0)
     soft = Reading("org", parse_limit("$1 total soft"), used=0, held=0)
     assert dict(headers(Standing(0, (hard, soft))))[b"x-imagegate-budget-remaining-usd"] == b"5"
+
+
+@pytest.mark.parametrize(("scope", "kind"), [("org", "org"), ("team:a", "team"), ("key:b", "key")])
+def test_a_refusal_knows_whose_limit_it_was(scope: str, kind: str) -> None:
+    assert refused(reading("$1 per day", used=10**9, scope=scope), 1, 1).scope == kind

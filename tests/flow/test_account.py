@@ -15,6 +15,8 @@ from gateway.core.errors import Code, Refused
 from gateway.core.kept import Due, Entrusted, Passed
 from gateway.core.ledger import OpenCall, lost
 from gateway.core.limits import parse_limit
+from gateway.core.meter import Meter
+from gateway.core.observation import Ending
 from gateway.core.quota import Claimant
 from gateway.core.record import Outcome, TokensFrom
 from gateway.core.routes import match
@@ -146,7 +148,7 @@ class TestAStreamedResponseInTheBackground:
         await desk.accounts.conclude(story)
         assert await desk.ledger.open_calls() == ()
         record = await desk.ledger.record("igr_1")
-        assert [record] == desk.journal.records
+        assert [record] == desk.journal.records == desk.journal.counted
         assert record is not None
         assert (record.outcome, record.response_id) == (Outcome.COMPLETED, "resp_1")
 
@@ -219,6 +221,19 @@ def answered(story: Story) -> None:
     story.ended()
 
 
+async def test_a_request_whose_end_somebody_else_saw_first_is_not_counted_again(desk: Desk) -> None:
+    """A client asked for the response by its id while its stream still went on."""
+    story, _ = await streamed(desk)
+    ended = response(tool=None)
+    seen = Meter(200, JSON)
+    seen.feed(json.dumps(ended).encode())
+    await desk.accounts.background.seen(seen.close(Ending.CLEAN))
+    story.saw(event("response.completed", response=ended))
+    story.ended()
+    await desk.accounts.conclude(story)
+    assert (len(desk.journal.records), desk.journal.counted) == (1, [])
+
+
 class TestAStoreThatIsAway:
     async def test_lets_nothing_pass_and_says_when_to_come_again(self, desk: Desk) -> None:
         desk.store.goes_away()
@@ -251,6 +266,7 @@ class TestAStoreThatIsAway:
         answered(story)
         await desk.accounts.conclude(story)
         (record,) = desk.journal.records
+        assert desk.journal.counted == [record]
         assert desk.outbox.entries == [Due(record, 1)]
         desk.store.comes_back()
         await desk.keeper.catch_up()

@@ -221,6 +221,7 @@ async def test_a_guess_gives_way_once_to_what_a_client_is_shown_later(care: Care
     assert (record.tokens_from, record.outcome) == (TokensFrom.REPORTED, Outcome.COMPLETED)
     assert (record.cost_nusd, record.at) == (100 * 1_250 + 50 * 10_000, guess.at)
     assert care.journal.records == [guess, record]
+    assert care.journal.counted == [guess], "it is one request"
 
 
 async def test_a_guess_stays_where_a_client_is_shown_no_report(care: Care) -> None:

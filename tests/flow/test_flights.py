@@ -83,9 +83,11 @@ async def test_finished_and_stored_everybody_gets_all_of_it_whenever_they_came(w
     await until(lambda: early.got == b"one", every_s=0.001)
     world.upstream.says(b"two")
     listening.append(await world.follows(late))
+    assert world.there.followers == 2
     world.upstream.says(b"three")
     world.upstream.ends()
     await asyncio.gather(*listening)
+    assert world.there.followers == 0
     assert early.got == late.got == world.crew.seen == b"onetwothree"
     assert early.ended
     assert late.ended

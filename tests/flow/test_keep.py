@@ -144,9 +144,10 @@ class TestASettlement:
         desk.store.goes_away(unknown=True)
         await desk.keeper.settle(record(1), 1)
         assert desk.outbox.entries == [Due(record(1), 1)]
+        assert desk.keeper.waiting == 1
         desk.store.comes_back()
         await desk.keeper.catch_up()
-        assert desk.outbox.entries == []
+        assert (desk.outbox.entries, desk.keeper.waiting) == ([], 0)
         assert await desk.ledger.record(record(1).id) == record(1)
         assert await desk.ledger.open_calls() == ()
         assert (await desk.counted())["$1 per day"] == (record().cost_nusd, 0)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import metrics_page
 from gateway.cli.main import COMMANDS
 from gateway.core.errors import Code
 from gateway.core.routes import ROUTES
@@ -30,7 +31,9 @@ def test_every_route_is_documented(route: object) -> None:
     assert f"| `{one.name}` | {one.method} `{one.template}` |" in text("docs/http.md")
 
 
-@pytest.mark.parametrize("target", ["run", "demo", "test", "check", "check-all", "bench", "lock", "help"])
+@pytest.mark.parametrize(
+    "target", ["run", "demo", "test", "check", "check-all", "bench", "lock", "generated", "help"]
+)
 def test_every_make_target_says_what_it_does(target: str) -> None:
     assert any(line.startswith(f"{target}:") and "## " in line for line in text("Makefile").splitlines())
 
@@ -39,6 +42,11 @@ def test_every_make_target_says_what_it_does(target: str) -> None:
 def test_every_command_is_mentioned_to_a_newcomer(command: str) -> None:
     pages = text("README.md") + text("CHANGELOG.md")
     assert f"imagegate {command}" in pages or f"`{command}`" in pages
+
+
+def test_the_page_about_metrics_is_what_the_code_says() -> None:
+    """`make generated` writes it."""
+    assert text("docs/metrics.md") == metrics_page.page()
 
 
 def test_every_page_is_linked_from_the_readme() -> None:

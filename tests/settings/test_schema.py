@@ -34,12 +34,12 @@ level = "debug"
 
 
 def test_settings_that_work_already_are_not_named(tmp_path: Path) -> None:
-    text = HONOURED + '[store]\non_failure = "open"\n'
+    text = HONOURED + '[store]\non_failure = "open"\n[metrics]\nenabled = true\n'
     assert load_text(tmp_path, text).unbuilt() == ()
 
 
 def test_settings_that_wait_for_their_part_are_named_once_even_at_their_default(tmp_path: Path) -> None:
-    text = HONOURED + '[store]\nurl = "redis://h"\n[metrics]\nenabled = true\n'
+    text = HONOURED + '[store]\nurl = "redis://h"\n'
     text += '[[key]]\nid = "b"\nteam = "a"\nsecret = "sk-b"\ninject_safety_identifier = true\n'
     text += '[[key]]\nid = "c"\nteam = "a"\nsecret = "sk-c"\ninject_safety_identifier = false\n'
 
@@ -49,7 +49,6 @@ def test_settings_that_wait_for_their_part_are_named_once_even_at_their_default(
         "store.url",
         "key.inject_safety_identifier",
         "tenancy.unknown_ids",
-        "metrics.enabled",
     )
 
 

@@ -71,9 +71,15 @@ class ListJournal:
     """Keeps records for a test to look at."""
 
     records: list[Record] = field(default_factory=list)
+    counted: list[Record] = field(default_factory=list)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, *, counts: bool = True) -> None:
         self.records.append(record)
+        if counts:
+            self.count(record)
+
+    def count(self, record: Record) -> None:
+        self.counted.append(record)
 
 
 class Books:

@@ -72,6 +72,10 @@ class Reads:
         found = rows.from_all_open(called, noted)
         return tuple(call for call in found if worker is None or call.worker == worker)
 
+    async def open_count(self) -> int:
+        """How many calls have no record yet."""
+        return int(await self._store.read(act("count")))
+
     async def page(self, asked: LedgerFilter, after: Place | None = None, limit: int = 100) -> Page:
         """Up to `limit` records beyond a place, newest first."""
         found: list[Record] = []

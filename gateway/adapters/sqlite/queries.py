@@ -85,6 +85,10 @@ class Reads:
         found = await self._read(lambda db: db.execute(_OPEN_CALLS, {"worker": worker}).fetchall())
         return tuple(rows.from_open_row(row) for row in found)
 
+    async def open_count(self) -> int:
+        """How many calls have no record yet."""
+        return int(await self._read(lambda db: db.execute("SELECT count(*) FROM open_call").get))
+
     async def page(self, asked: LedgerFilter, after: Place | None = None, limit: int = 100) -> Page:
         """Up to `limit` records beyond a place, newest first."""
         return await self._read(lambda db: _page(db, asked, after, limit))
