@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway import rules
+from gateway import rules, stores
 from gateway.adapters import log
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.clock import SystemClock
@@ -20,10 +20,6 @@ from gateway.adapters.keyfile import FileKeys
 from gateway.adapters.outbox import FileOutbox
 from gateway.adapters.scratch import Scratch
 from gateway.adapters.spool import FileSpool
-from gateway.adapters.sqlite.cache import SqliteCache
-from gateway.adapters.sqlite.flights import SqliteFlights
-from gateway.adapters.sqlite.idempotency import SqliteIdempotencyKeys
-from gateway.adapters.sqlite.ledger import SqliteLedger
 from gateway.adapters.transport import FastUpstream
 from gateway.adapters.upstream import Httpx2Upstream
 from gateway.catalog import load as load_catalog
@@ -57,7 +53,6 @@ from gateway.web.guard import GuardedProtocol, Limits
 from gateway.web.listeners import Listeners
 from gateway.web.proxy import Proxy
 
-_EVERYTHING_BYTES = 1 << 60
 _log = logging.getLogger("imagegate.reload")
 
 
@@ -71,8 +66,9 @@ def prepare(settings: Settings) -> Scratch | None:
     Raises:
         UnfitError: the ledger cannot be used, or nothing counted; the message says why and what to do.
     """
-    SqliteLedger.open(ledger_folder(settings))
-    return scratch_of(settings, ledger_folder(settings))
+    stores.Money(settings)
+    stores.warn_of_memory(settings)
+    return scratch_of(settings, stores.folder_of(settings))
 
 
 def build(
@@ -123,11 +119,11 @@ class _Worker:
         self.counting = counting = Counting(settings, catalog, clock, counted_in)
         self.journal = PROCESS.journal = counting.journal(LogJournal())
         # Where there are several workers `prepare` has made it, before the first of them.
-        opened = SqliteLedger.open(ledger_folder(settings), make=settings.server.workers == 1)
-        self.ledger = counting.ledger(opened)
+        money = stores.Money(settings, make=settings.server.workers == 1)
+        self.ledger = counting.ledger(money.ledger)
         self.keeper = Keeper(
             self.ledger,
-            FileOutbox.open(ledger_folder(settings) / "outbox", self.ledger.worker),
+            FileOutbox.open(stores.outbox_of(settings), self.ledger.worker),
             self.journal,
             clock,
             ZoneCalendar(settings.org.timezone),
@@ -145,17 +141,10 @@ class _Worker:
             failed=self.keeper.failed,
         )
         cache = settings.cache
-        folder = ((cache.url or settings.store.url).folder) or ledger_folder(settings)
-        kept = SqliteCache.at(
-            folder, clock.now, max_bytes=cache.max_bytes, stale_if_error_s=float(cache.stale_if_error_s)
-        )
-        self.kept: Cache = counting.watched(kept, "cache")
-        # Answers that were promised to whoever repeats a call lie with the ledger, and are not evicted.
-        self.answers = SqliteCache.at(
-            ledger_folder(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES
-        )
-        self.keys = counting.watched(SqliteIdempotencyKeys(opened), "keys")
-        shared = SqliteFlights(folder, clock.now) if settings.server.workers > 1 else None
+        self.kept: Cache = counting.watched(stores.cache_of(settings, clock), "cache")
+        self.answers = counting.watched(stores.answers_of(settings, clock), "answers")
+        self.keys = counting.watched(money.keys, "keys")
+        shared = stores.flights_of(settings, clock)
         self.shared = None if shared is None else counting.watched(shared, "flights")
         self.flights = Flights(
             clock,
@@ -295,11 +284,6 @@ def _admin(settings: Settings, ledger: Ledger, calendar: Calendar, clock: Clock,
         *admin_limits.routes(ledger, directory, calendar, clock, token),
         *admin_scopes.routes(ledger, directory, token),
     ]
-
-
-def ledger_folder(settings: Settings) -> Path:
-    """Where the ledger lies. On Redis it is kept in the default folder, until it can be kept there."""
-    return settings.store.url.folder or Path("data")
 
 
 def protocol(settings: Settings) -> Callable[..., GuardedProtocol]:

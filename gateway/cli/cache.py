@@ -17,13 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway import stores
 from gateway.adapters.clock import SystemClock
-from gateway.adapters.sqlite.cache import SqliteCache
-from gateway.adapters.sqlite.cache_file import FILE
-from gateway.adapters.sqlite.connection import guard
 from gateway.cli.store import WIDTH, config_option, configured
 from gateway.core.entry import CacheFilter, CacheStats
-from gateway.ports import StoreFailed, UnfitError
+from gateway.ports import Cache, StoreFailed, UnfitError
 from gateway.settings import Settings
 from gateway.web.admin.cache import stats_json
 
@@ -64,10 +62,9 @@ def stats(form: str, flag: Path | None) -> None:
     Exit code 0: done; a cache that is not there yet is an empty one. 1: it cannot be read. 2: misused.
     """
     settings = configured(flag)
-    folder = cache_folder(settings)
-    found = _run(settings, folder, SqliteCache.stats)
+    found = _run(settings, _stats)
     if found is None:
-        click.echo(_nothing_yet(folder), err=form == "json")
+        click.echo(_nothing_yet(settings), err=form == "json")
         found = CacheStats(max_bytes=settings.cache.max_bytes)
         if form == "table":
             return
@@ -110,29 +107,21 @@ def purge(
     given = {option: value for option, value in named.items() if value is not None}
     _check(given, everything=everything)
     settings = configured(flag)
-    folder = cache_folder(settings)
-    if not (folder / FILE).is_file():
-        click.echo(_nothing_yet(folder))
+    if not any(_caches(settings)):
+        click.echo(_nothing_yet(settings))
         return
     what = " ".join(f"{option} {value}" for option, value in given.items()) or "everything"
     if not yes:
-        _ask(f"Forget what is kept in {folder} ({what})?")
+        _ask(f"Forget what is kept in {place(settings)} ({what})?")
     which = CacheFilter(key_id=key, team=team, model=model, response_id=response)
-    purged = _run(settings, folder, lambda store: store.purge(which)) or 0
+    purged = _run(settings, lambda caches: _purged(caches, which)) or 0
     click.echo(f"{purged} {'entry' if purged == 1 else 'entries'} purged ({what}).")
 
 
-def cache_folder(settings: Settings) -> Path:
-    """
-    Where the cache lies: in the folder of `cache.url`, or of `store.url`.
-
-    Raises:
-        ClickException: it is none.
-    """
-    address = settings.cache.url or settings.store.url
-    if address.folder is None:
-        raise click.ClickException(f"This version keeps caches in SQLite only, not {address}.")
-    return address.folder
+def place(settings: Settings) -> str:
+    """Where the cache lies, in a person's words."""
+    where = stores.cache_at(settings)
+    return str(where) if where.folder is None else str(where.folder)
 
 
 def table(found: CacheStats) -> Table:
@@ -190,27 +179,44 @@ def _ask(question: str) -> None:
         raise click.ClickException("Nothing was forgotten. --yes is a yes beforehand.") from None
 
 
-def _run(settings: Settings, folder: Path, act: Callable[[SqliteCache], Awaitable[T]]) -> T | None:
-    """What comes of it; None where no cache is. One of another version is left as it is: its gateway may run."""
-    if not (folder / FILE).is_file():
-        return None
+_Caches = tuple[Cache | None, Cache | None]
+"""The cache, and what was promised to whoever repeats a call."""
 
+
+def _caches(settings: Settings) -> _Caches:
+    try:
+        return stores.caches_there(settings, SystemClock())
+    except UnfitError as error:
+        raise click.ClickException(f"The cache in {place(settings)} cannot be used: {error}") from None
+
+
+def _run(settings: Settings, act: Callable[[_Caches], Awaitable[T]]) -> T:
     async def acted() -> T:
-        store = SqliteCache(folder, SystemClock().now, max_bytes=settings.cache.max_bytes)
+        caches = _caches(settings)
         try:
-            return await act(store)
+            return await act(caches)
         finally:
-            await store.aclose()
+            for one in caches:
+                if one is not None:
+                    await one.aclose()
 
     try:
-        guard(folder)
         return asyncio.run(acted())
-    except (StoreFailed, UnfitError) as error:
-        raise click.ClickException(f"The cache in {folder} cannot be used: {error}") from None
+    except StoreFailed as error:
+        raise click.ClickException(f"The cache in {place(settings)} cannot be used: {error}") from None
 
 
-def _nothing_yet(folder: Path) -> str:
-    return f"There is no cache in {folder}: no gateway has kept an answer there yet."
+async def _stats(caches: _Caches) -> CacheStats | None:
+    kept, _ = caches
+    return None if kept is None else await kept.stats()
+
+
+async def _purged(caches: _Caches, which: CacheFilter) -> int:
+    return sum([await one.purge(which) for one in caches if one is not None])
+
+
+def _nothing_yet(settings: Settings) -> str:
+    return f"There is no cache in {place(settings)}: no gateway has kept an answer there yet."
 
 
 def _count(number: int) -> str:

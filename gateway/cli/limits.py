@@ -21,14 +21,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway import stores
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.clock import SystemClock
-from gateway.cli.store import WIDTH, config_option, configured, reader_of
+from gateway.cli.store import WIDTH, config_option, configured
 from gateway.core.directory import Directory, Entry
 from gateway.core.limits import Unit, Window
 from gateway.core.quota import Reading
 from gateway.core.windows import SECOND_US
-from gateway.ports import Calendar, LedgerReader, StoreFailed, UnfitError
+from gateway.ports import Calendar, StoreFailed, UnfitError
+from gateway.settings import Settings
 from gateway.settings.directory import directory_of
 from gateway.web.admin.limits import amount_text, limits_json
 
@@ -70,8 +72,7 @@ def limits(scope: str | None, form: str, flag: Path | None) -> None:
     directory, zone = directory_of(settings), settings.org.timezone
     entries = list(directory) if scope is None else [_entry(directory, scope)]
     try:
-        reader = reader_of(settings)
-        found = asyncio.run(_read(reader, ZoneCalendar(zone), entries))
+        found = asyncio.run(_read(settings, ZoneCalendar(zone), entries))
     except (StoreFailed, UnfitError) as error:
         raise click.ClickException(str(error)) from None
     shown = [one for one in found if one.readings]
@@ -101,10 +102,14 @@ def _entry(directory: Directory, scope: str) -> Entry:
     return entry
 
 
-async def _read(ledger: LedgerReader, calendar: Calendar, entries: Sequence[Entry]) -> list[Shown]:
+async def _read(settings: Settings, calendar: Calendar, entries: Sequence[Entry]) -> list[Shown]:
     now = SystemClock().now()
-    changed = await ledger.changed_limits()
-    readings = await ledger.limits([entry.claimant for entry in entries], calendar.frames(now), now)
+    ledger = stores.reader_of(settings)
+    try:
+        changed = await ledger.changed_limits()
+        readings = await ledger.limits([entry.claimant for entry in entries], calendar.frames(now), now)
+    finally:
+        await ledger.aclose()
     by_scope: defaultdict[str, list[Reading]] = defaultdict(list)
     for reading in readings:
         by_scope[reading.scope].append(reading)

@@ -6,7 +6,6 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from gateway.adapters.sqlite.ledger import SqliteReader
 from gateway.settings import ConfigError, Settings, config_path, load, report_faults
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,27 +37,3 @@ def configured(flag: Path | None) -> Settings:
     except ConfigError as error:
         click.echo(report_faults(error), err=True)
         raise SystemExit(2) from None
-
-
-def folder_of(settings: Settings) -> Path:
-    """
-    The folder of the store.
-
-    Raises:
-        ClickException: it is none.
-    """
-    folder = settings.store.url.folder
-    if folder is None:
-        raise click.ClickException(f"This version reads ledgers in SQLite only, not {settings.store.url}.")
-    return folder
-
-
-def reader_of(settings: Settings) -> SqliteReader:
-    """
-    A reader of the ledger, whether a gateway runs on it or not.
-
-    Raises:
-        ClickException: it lies where this version reads none.
-        UnfitError: there is none, or it cannot be read.
-    """
-    return SqliteReader.open(folder_of(settings))

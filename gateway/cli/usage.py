@@ -19,11 +19,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway import stores
 from gateway.adapters.calendar import ZoneCalendar
-from gateway.cli.store import WIDTH, config_option, configured, reader_of
+from gateway.cli.store import WIDTH, config_option, configured
 from gateway.core.ledger import COUNTS, TOLD, LedgerFilter, UsageRow, grouping
 from gateway.flow.usage import usage as usage_rows
 from gateway.ports import Calendar, LedgerReader, StoreFailed, UnfitError
+from gateway.settings import Settings
 from gateway.web.admin.lists import pieces
 from gateway.web.admin.shapes import RECORD, record_json
 
@@ -82,7 +84,7 @@ def usage(
     if records and (form == "table" or names):
         raise click.UsageError("--records goes with --format json or csv, and without --by.")
     try:
-        asyncio.run(_show(reader_of(settings), calendar, names, first, last, form, records=records))
+        asyncio.run(_looked_up(settings, calendar, names, first, last, form, records=records))
     except (StoreFailed, UnfitError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -92,6 +94,23 @@ def _read(text: str, reader: Callable[[str], T], option: str) -> T:
         return reader(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=option) from None
+
+
+async def _looked_up(
+    settings: Settings,
+    calendar: Calendar,
+    by: Sequence[str],
+    since: float | None,
+    until: float | None,
+    form: str,
+    *,
+    records: bool,
+) -> None:
+    ledger = stores.reader_of(settings)
+    try:
+        await _show(ledger, calendar, by, since, until, form, records=records)
+    finally:
+        await ledger.aclose()
 
 
 async def _show(

@@ -10,9 +10,8 @@ from typing import Final
 
 import click
 
-from gateway.adapters.clock import SystemClock
-from gateway.adapters.sqlite.ledger import SqliteLedger
-from gateway.cli.store import config_option, configured, folder_of, reader_of
+from gateway import stores
+from gateway.cli.store import config_option, configured
 from gateway.core.verify import Broken
 from gateway.ports import StoreFailed, UnfitError
 from gateway.settings import Settings
@@ -52,7 +51,7 @@ def verify(flag: Path | None, *, repair: bool) -> None:
 
 
 async def _found(settings: Settings) -> tuple[Broken, ...]:
-    reader = reader_of(settings)
+    reader = stores.reader_of(settings)
     try:
         return await reader.verify()
     finally:
@@ -63,7 +62,7 @@ async def _mended(settings: Settings) -> tuple[Broken, ...]:
     """What is left broken; the store is only written to where there is something to mend."""
     if not await _found(settings):
         return ()
-    ledger = SqliteLedger.open(folder_of(settings), SystemClock().now)
+    ledger = stores.Money(settings, make=False).ledger
     try:
         for one in await ledger.repair():
             click.echo(f"Mended: {one}")

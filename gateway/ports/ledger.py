@@ -79,6 +79,10 @@ class LedgerReader(Protocol):
         """What does not add up (`core.verify`), in one state of the ledger; nothing: all is well."""
         ...
 
+    async def aclose(self) -> None:
+        """Finish what was begun and free what is held; more than once."""
+        ...
+
 
 class Ledger(LedgerReader, Protocol):
     """
@@ -225,10 +229,6 @@ class Ledger(LedgerReader, Protocol):
 
     async def ping(self) -> None:
         """Returns if the ledger can be written to."""
-        ...
-
-    async def aclose(self) -> None:
-        """Finish what was begun and free what is held; more than once."""
         ...
 
 

@@ -239,16 +239,12 @@ class Sections(Section):
 
 UNBUILT: Final[dict[str, str]] = {
     "server.trusted_proxies": "client addresses",
-    "store.durability": "Redis",
-    "store.url": "Redis",
-    "cache.url": "Redis",
     "auth.pepper": "keys in the store",
     "key.inject_safety_identifier": "safety identifiers",
     "tenancy.unknown_ids": "ownership",
 }
 """
-What is accepted and not honoured yet: a setting or a section -> the part that will honour it. `store.url` waits only
-where it names a Redis.
+What is accepted and not honoured yet: a setting or a section -> the part that will honour it.
 
 Whoever builds a part removes its lines here.
 """
@@ -266,7 +262,7 @@ def unbuilt_in(section: Section, prefix: str = "") -> Iterator[str]:
         if tables and not isinstance(value, AllowSettings):
             for table in tables:
                 yield from unbuilt_in(table, f"{name}.")
-        elif {name, _section(name)} & UNBUILT.keys() and (name != "store.url" or value.is_redis):
+        elif {name, _section(name)} & UNBUILT.keys():
             yield name
 
 

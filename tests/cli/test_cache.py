@@ -252,11 +252,11 @@ def test_what_cannot_be_used_is_told_and_left_as_it_is(
     assert not (config.parent / "data" / "cache.db.damaged").exists()
 
 
-def test_a_cache_elsewhere_is_told(tmp_path: Path) -> None:
-    config = write(tmp_path, PAID + '[cache]\nurl = "redis://:secret@cache/0"\n')
+def test_a_cache_that_is_not_there_is_told(tmp_path: Path) -> None:
+    config = write(tmp_path, PAID + '[cache]\nurl = "redis://:secret@127.0.0.1:9/0"\n')
     result = run(config, "stats")
     assert result.exit_code == 1
-    assert "This version keeps caches in SQLite only, not redis://:***@cache:6379/0." in result.stderr
+    assert "The cache in redis://:***@127.0.0.1:9/0 cannot be used" in result.stderr
 
 
 # Looks

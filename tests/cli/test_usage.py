@@ -165,10 +165,10 @@ def test_a_store_without_a_ledger_is_exit_code_1(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_store_that_is_no_sqlite_is_exit_code_1(tmp_path: Path) -> None:
-    result = run(write(tmp_path, PAID + '[store]\nurl = "redis://:secret@localhost"\n'))
+def test_a_store_that_is_not_there_is_exit_code_1(tmp_path: Path) -> None:
+    result = run(write(tmp_path, PAID + '[store]\nurl = "redis://:secret@127.0.0.1:9"\n'))
     assert result.exit_code == 1
-    assert "SQLite only, not redis://:***@localhost:6379/0" in result.stderr
+    assert "The store at redis://:***@127.0.0.1:9/0 cannot be used" in result.stderr
 
 
 def test_a_bad_configuration_is_exit_code_2(tmp_path: Path) -> None:
