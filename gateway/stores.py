@@ -96,7 +96,7 @@ class Money:
         self.keys: IdempotencyKeys
         if where.is_redis:
             strict = settings.store.durability == "strict"
-            shared = RedisLedger.open(redis_at(where), tag=tag_of(settings), strict=strict)
+            shared = RedisLedger.open(redis_at(where), tag=tag_of(settings), strict=strict, make=make)
             self.ledger, self.keys = shared, RedisIdempotencyKeys(shared)
         else:
             own = SqliteLedger.open(folder_of(settings), make=make)

@@ -26,7 +26,9 @@ _Info = dict[str, Any]
 """Any: redis-py makes numbers of some values."""
 
 
-def examine(address: RedisAddress, tag: str, *, only_looks: bool = False, strict: bool = False) -> None:
+def examine(
+    address: RedisAddress, tag: str, *, only_looks: bool = False, strict: bool = False, make: bool = True
+) -> None:
     """
     See that the ledger's server is fit, and mark the ledger as one of this version.
 
@@ -35,18 +37,19 @@ def examine(address: RedisAddress, tag: str, *, only_looks: bool = False, strict
     Args:
         address: of the server.
         tag: of the ledger's keys.
-        only_looks: nothing is written; there must be a ledger.
+        only_looks: nothing will be written.
         strict: whether writes are to wait for a replica.
+        make: whether a ledger is made if there is none.
 
     Raises:
         UnfitError: it is not; the message says why and what to do.
     """
-    work = _examined(address, tag, only_looks=only_looks, strict=strict)
+    work = _examined(address, tag, only_looks=only_looks, strict=strict, make=make)
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, work).result()
 
 
-async def _examined(address: RedisAddress, tag: str, *, only_looks: bool, strict: bool) -> None:
+async def _examined(address: RedisAddress, tag: str, *, only_looks: bool, strict: bool, make: bool) -> None:
     client = connect(address, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S)
     try:
         for info in await _informed(client):
@@ -54,9 +57,10 @@ async def _examined(address: RedisAddress, tag: str, *, only_looks: bool, strict
                 _check(address, info, strict=strict)
         mark = key(tag, "mark")
         found = await client.execute_command("HGET", mark, "version")
-        if found is None and only_looks:
+        if found is None and not make:
             raise UnfitError(
-                f"There is no ledger at {address}: no gateway has kept one there yet. store.url names the place."
+                f"There is no ledger at {address}: no gateway has kept one there yet, or it has gone. store.url names the "
+                "place; a gateway that starts anew makes a new one."
             )
         if found is None:
             await client.execute_command("HSETNX", mark, "version", VERSION)
