@@ -12,6 +12,7 @@ uvicorn's own supervisor stands still while a worker drains, and takes SIGHUP fo
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import sys
@@ -44,7 +45,8 @@ FAILED: Final = 3
 """The exit code where no worker serves and none can be started; uvicorn's own."""
 
 _ASK: Final = b"?"
-_HELD: Final = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
+_TOLD: Final = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name))
+_HELD: Final = frozenset({signal.SIGINT, *_TOLD})
 _log = logging.getLogger("imagegate.workers")
 _spawn = multiprocessing.get_context("spawn")
 
@@ -78,17 +80,22 @@ class _Worker:
                 self.is_serving, self.is_asked = self.line.recv(), False
                 if self.is_serving and not was_serving:
                     _log.info("worker %s serves", self.process.pid)
-            if not self.is_asked:
-                self.silent_since = now if self.is_serving else self.silent_since
+            if not self.is_asked and self._ask():
                 self.is_asked = True
-                if self.talking.acquire(blocking=False):
-                    try:
-                        self.line.send(_ASK)
-                    finally:
-                        self.talking.release()
-                else:
-                    self.is_asked = False
+                self.silent_since = now if self.is_serving else self.silent_since
         return now - self.silent_since < (ANSWER_S if self.is_serving else START_S)
+
+    def _ask(self) -> bool:
+        """Whether it could be asked: where its line is full, or something is on its way to it, it does not read."""
+        if not self.talking.acquire(blocking=False):
+            return False
+        try:
+            _, free, _ = select.select([], [self.line], [], 0)
+            if free:
+                self.line.send(_ASK)
+            return bool(free)
+        finally:
+            self.talking.release()
 
     def drain(self) -> None:
         """Let it serve what it has begun, and end."""
@@ -134,7 +141,7 @@ class Supervisor:
         self._leaving: list[_Worker] = []
         self._start_again_at = 0.0
         # From now on, and not only once the workers are there: who starts it may tell it something at once.
-        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        for one in (signal.SIGINT, signal.SIGTERM, *_TOLD):
             signal.signal(one, lambda number, _frame: self._heard.append(number))
 
     def run(self) -> None:
@@ -284,6 +291,9 @@ def _held_back() -> Iterator[None]:
 
     A terminal's Ctrl-C, and the end of a terminal, go to every process: the workers are told by this one.
     """
+    if sys.platform == "win32":
+        yield
+        return
     # Started by the first worker otherwise, and it leaves the signals let through again.
     resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
