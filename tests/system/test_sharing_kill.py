@@ -93,8 +93,9 @@ async def test_when_the_leading_worker_is_killed_nobody_gets_half_of_two_answers
         if whole:
             answered += 1
             [again] = await pair.all_ask(1, body, steering=f"delay_ms={DELAY_MS}")
-            assert again.content == whole.pop()
-            assert await asyncio.to_thread(pair.visits) - before == visits
+            # It may have died between the last byte that it told others and the commit: then it is made anew.
+            is_kept = await asyncio.to_thread(pair.visits) - before == visits
+            assert (again.content == whole.pop()) is is_kept
     figure(f"`kill -9` of the worker that leads a flight ({'streamed' if stream else 'plain'})", ROUNDS)
     figure("of them with an answer from the next leader", answered)
 
