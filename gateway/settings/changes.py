@@ -27,6 +27,7 @@ NEW_WORKERS: Final = frozenset(
         "server.trusted_proxies",
         "store.durability",
         "cache.max_bytes",
+        "cache.stale_if_error_s",
         "auth.pepper",
         "metrics.enabled",
         "metrics.key_labels",

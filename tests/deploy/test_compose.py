@@ -69,6 +69,11 @@ def test_only_proxy_and_dashboards_are_published_and_on_this_machine() -> None:
     assert all("127.0.0.1:" in port for ports in published.values() for port in ports)
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     assert all(SERVICES[name]["networks"] == ["inside"] for name in ("ledger", "cache"))
+    assert [name for name, one in SERVICES.items() if "inside" in one["networks"]] == [
+        *GATEWAYS,
+        "ledger",
+        "cache",
+    ]
 
 
 def test_every_image_has_a_tag_and_a_variable_that_can_pin_it() -> None:
