@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2
 
+from gateway.adapters.redis.ledger import RedisReader
 from gateway.adapters.sqlite.ledger import SqliteReader
 from gateway.core.ledger import LedgerFilter, OpenCall
 from gateway.core.record import Record
@@ -35,17 +36,19 @@ class Books:
     Args:
         folder: the gateway's working directory.
         sandbox_url: without `/v1`.
+        reader: of the gateway's ledger; None: it lies in the folder.
     """
 
     folder: Path
     sandbox_url: str
-    _readers: dict[str, SqliteReader] = field(default_factory=dict, repr=False)
+    reader: RedisReader | None = None
+    _readers: dict[str, SqliteReader | RedisReader] = field(default_factory=dict, repr=False)
 
     @property
-    def ledger(self) -> SqliteReader:
+    def ledger(self) -> SqliteReader | RedisReader:
         """The gateway's, to be read only; it is there as soon as the gateway has started."""
         if not self._readers:
-            self._readers["ledger"] = SqliteReader.open(self.folder / "data")
+            self._readers["ledger"] = self.reader or SqliteReader.open(self.folder / "data")
         return self._readers["ledger"]
 
     async def records(self) -> list[Record]:

@@ -5,7 +5,6 @@ The upstream lets nobody in until every caller has been let through or refused, 
 the number does not depend on who is faster.
 """
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ import httpx2
 import pytest
 
 from gateway.core.limits import Unit, parse_limit
-from gateway.core.record import Outcome
 from tests.conftest import FULL, SEED
 from tests.support.books import Books, eventually
 from tests.support.limits import (
@@ -26,8 +24,6 @@ from tests.support.limits import (
     Answer,
     Tenant,
     Upstream,
-    all_given_back,
-    ask,
     client_of,
     configured,
     dollars,
@@ -35,6 +31,7 @@ from tests.support.limits import (
     state,
 )
 from tests.support.process import Running, gateway_process
+from tests.support.race import cases, check_books, check_refusal, rush
 from tests.support.workers import sockets_of, workers_of
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("limits-race"), pytest.mark.timeout(600)]
@@ -43,37 +40,10 @@ AT_ONCE = 100
 MOST = 30
 """That fit: pictures take time to draw."""
 ROUNDS = 10 if FULL else 1
-BUDGET, RATE = "insufficient_quota", "rate_limit_exceeded"
 chance = random.Random(SEED)
 
 
-@dataclass(frozen=True)
-class Case:
-    """One kind of limit, and what its refusals say."""
-
-    unit: Unit
-    text: Callable[[int], str]
-    """The limit that fits so many calls, and a part of one more."""
-    code: str
-    waits: bool = True
-    """Whether it tells when to come back."""
-
-
-CASES = {
-    case.unit.value: case
-    for case in (
-        Case(Unit.TOKENS, lambda k: f"{k * TOKENS + chance.randrange(TOKENS)} tokens per hour", RATE),
-        Case(
-            Unit.IMAGE_TOKENS,
-            lambda k: f"{k * IMAGE_TOKENS + chance.randrange(IMAGE_TOKENS)} image_tokens per week",
-            BUDGET,
-        ),
-        Case(Unit.IMAGES, lambda k: f"{k} images total", BUDGET, waits=False),
-        Case(Unit.USD, lambda k: f"{dollars(k * NUSD + chance.randrange(NUSD))} per month", BUDGET),
-        Case(Unit.REQUESTS, lambda k: f"{k} requests per minute", RATE),
-        Case(Unit.CONCURRENT, lambda k: f"{k} concurrent", RATE),
-    )
-}
+CASES = cases(chance)
 FITS = {(unit, number): chance.randint(1, MOST) for unit in CASES for number in range(ROUNDS)}
 LIMITED = {
     (unit, number): Tenant(f"{unit.replace('_', '-')}-{number}", [CASES[unit].text(fits)])
@@ -122,31 +92,6 @@ class Shop:
             await client.get(f"{self.gateway.url}/livez")
         return [sockets_of(pid) - had for pid, had in zip(workers, before, strict=True)]
 
-    async def rush(
-        self, crowd: Sequence[httpx2.AsyncClient], callers: Sequence[Tenant], name: str
-    ) -> list[Answer]:
-        """One call of each at once, and the answers; the upstream opens when all of them are decided."""
-        turnstile = self.upstream.turnstile
-        before, answered = len(turnstile.came), Counter[str]()
-
-        async def one(tenant: Tenant, number: int) -> Answer:
-            got = await ask(crowd[number], tenant, f"{name}-{number}")
-            answered[tenant.name] += 1
-            return got
-
-        async def are_decided() -> bool:
-            return len(turnstile.came) - before + answered.total() == len(callers)
-
-        turnstile.shut()
-        calls = [asyncio.ensure_future(one(tenant, number)) for number, tenant in enumerate(callers)]
-        try:
-            await eventually(
-                are_decided, told=lambda: f"{len(turnstile.came) - before} came, answered {answered}"
-            )
-        finally:
-            turnstile.open()
-        return await asyncio.gather(*calls)
-
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
@@ -159,25 +104,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         yield Shop(gateway, upstream, Books(folder, upstream.url))
 
 
-async def check_books(shop: Shop, tenants: Sequence[Tenant], name: str, answers: Sequence[Answer]) -> None:
-    """The ledger says what the upstream bills, call by call, and nothing is held any more."""
-    ids = {answer.mark: answer.headers["x-imagegate-id"] for answer in answers}
-    records = {one.id: one for one in await shop.books.settled(ids.values())}
-    charges = {
-        mark: charge for mark, charge in (await shop.books.charges()).items() if mark.startswith(f"{name}-")
-    }
-    passed = {answer.mark for answer in answers if answer.status == 200}
-    assert charges.keys() == passed, "the upstream saw those that were answered and no others"
-    for mark, record_id in ids.items():
-        found = records[record_id]
-        if mark in passed:
-            assert (found.outcome, found.cost_nusd) == (Outcome.COMPLETED, charges[mark]["nano_dollars"])
-        else:
-            assert (found.outcome, found.cost_nusd) == (Outcome.REFUSED, 0)
-    scopes = {one.scope for one in tenants} | {f"team:{one.team or one.name}" for one in tenants} | {"org"}
-    await all_given_back(shop.books, scopes)
-
-
 @pytest.mark.parametrize("unit", CASES)
 async def test_exactly_as_many_pass_as_the_limit_fits(
     shop: Shop, unit: str, figure: Callable[[str, int], None]
@@ -187,31 +113,16 @@ async def test_exactly_as_many_pass_as_the_limit_fits(
         for number in range(ROUNDS):
             tenant, fits, name = LIMITED[unit, number], FITS[unit, number], f"{unit}-{number}"
             limit = parse_limit(tenant.limits[0])
-            answers = await shop.rush(crowd, [tenant] * AT_ONCE, name)
+            answers = await rush(shop.upstream, crowd, [tenant] * AT_ONCE, name)
             told = Counter(answer.status for answer in answers)
             assert told == {200: fits, 429: AT_ONCE - fits}, f"{limit.text}, seed {SEED}"
             for answer in answers:
                 if answer.status == 429:
                     check_refusal(answer, case, limit.text, tenant)
-            await check_books(shop, [tenant], name, answers)
+            await check_books(shop.books, [tenant], name, answers)
             found = (await state(shop.books, tenant.scope)).used
             assert (found[Unit.REQUESTS], found[Unit.IMAGES]) == (fits, fits), "the refused took nothing"
     figure("calls on a limit that fits k of a hundred at once, over two workers", ROUNDS * AT_ONCE)
-
-
-def check_refusal(answer: Answer, case: Case, limit: str, tenant: Tenant) -> None:
-    assert (answer.error["type"], answer.error["code"]) == (
-        "insufficient_quota" if case.code == BUDGET else "rate_limit_error",
-        case.code,
-    )
-    assert f"key '{tenant.name}'" in answer.error["message"]
-    assert limit in answer.error["message"]
-    wait_ms = answer.headers.get("retry-after-ms")
-    assert (wait_ms is not None, "retry-after" in answer.headers) == (case.waits, case.waits)
-    if wait_ms is not None:
-        assert int(answer.headers["retry-after"]) == -(-int(wait_ms) // 1000) > 0
-    helps = case.code == RATE and wait_ms is not None and int(wait_ms) <= 60_000
-    assert answer.headers["x-should-retry"] == ("true" if helps else "false")
 
 
 async def test_limits_of_keys_teams_and_the_organisation_all_hold_and_the_one_that_stops_is_named(
@@ -220,7 +131,7 @@ async def test_limits_of_keys_teams_and_the_organisation_all_hold_and_the_one_th
     callers = [*MIXED.values()] * (AT_ONCE // len(MIXED))
     chance.shuffle(callers)
     async with shop.crowd() as crowd:
-        answers = await shop.rush(crowd, callers, "mixed")
+        answers = await rush(shop.upstream, crowd, callers, "mixed")
     passed = Counter(
         tenant.name for tenant, answer in zip(callers, answers, strict=True) if answer.status == 200
     )
@@ -246,7 +157,7 @@ async def test_limits_of_keys_teams_and_the_organisation_all_hold_and_the_one_th
         assert named is not None, answer.error
         assert full[named], f"{answer.error['message']}, with {passed}, seed {SEED}"
         assert named.startswith((f"key '{tenant.name}'", f"team '{tenant.team}'"))
-    await check_books(shop, [*MIXED.values()], "mixed", answers)
+    await check_books(shop.books, [*MIXED.values()], "mixed", answers)
     figure("calls at once on limits of keys and teams, mixed", len(answers))
 
 
