@@ -8,7 +8,7 @@ A body is written beside and put in its place by a rename, which replaces whatev
 that was damaged. Nothing waits for the disk (fsync). What `kill -9` leaves is whole, as the system has it; what a loss
 of power leaves need not be, and is found out by its digest, which every body is held against before it is given.
 
-Not here: which bodies are wanted (cache_acts.py).
+Not here: which bodies are wanted. Their index says so.
 """
 
 import errno
@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from gateway.adapters.sqlite.room import leave_room
+from gateway.adapters.room import leave_room
 
 if sys.platform != "win32":
     import fcntl
@@ -136,7 +136,7 @@ class Blobs:
     The files.
 
     Args:
-        folder: beside the index; made by `make`.
+        folder: in which they lie, in one of their own; made by `make`.
     """
 
     def __init__(self, folder: Path) -> None:
