@@ -13,7 +13,6 @@ ROOMS = ("core", "flow", "adapters", "web")
 TESTED_ELSEWHERE = {
     "adapters/blob_body.py": "tests/contracts/test_cache.py",
     "adapters/blob_draft.py": "tests/contracts/test_cache.py",
-    "adapters/blobs.py": "tests/adapters/sqlite/test_cache.py",
     "adapters/room.py": "tests/adapters/sqlite/test_cache.py",
     "flow/sharing.py": "tests/system/test_sharing.py",
     "flow/aboard.py": "tests/system/test_sharing.py",
