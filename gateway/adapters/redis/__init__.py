@@ -9,6 +9,7 @@ at the start, `rows` and `claims` turn values into what is kept and back, `queri
 adds up, and `ledger` puts them together as the Ledger port; `idempotency` lies beside it.
 
 `store` asks, for what a call can do without, within bounds. The cache is `cache` over `cache_records`, `cache_bodies` and
-`cache_index`; `cache_draft` writes a body, `cache_body` gives it. Flights are `flights`, with `flight_lead` and
+`cache_index`; `cache_draft` writes a body, `cache_body` gives it. Bodies lie on a shelf, `cache_shelf`, in the server or in
+files of the machine, `cache_folder`; `cache_marks` tells machines apart. Flights are `flights`, with `flight_lead` and
 `flight_follow` at their ends and `flight_tower` for what they say to the server.
 """
