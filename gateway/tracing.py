@@ -19,7 +19,14 @@ def traces_of_process() -> Traces | None:
         return None
     from gateway.adapters.otel import OtelTraces  # noqa: PLC0415 - an extra that not everybody has
 
-    return OtelTraces()
+    try:
+        return OtelTraces()
+    except (ValueError, OSError) as error:
+        # A worker that ended of it would be started again and again; requests do not need traces.
+        _log.error(
+            "no traces are sent, for OpenTelemetry cannot use one of its variables (OTEL_…): %s", error
+        )
+        return None
 
 
 def warn_if_missing() -> None:

@@ -62,6 +62,17 @@ def test_wanted_and_not_there_is_said_with_what_to_install(
     assert tracing.traces_of_process() is None
 
 
+def test_a_variable_that_the_library_refuses_is_told_and_the_gateway_serves_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "many")
+    assert tracing.traces_of_process() is None
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "imagegate.traces"]
+    assert "OpenTelemetry cannot use one of its variables" in told
+    assert "many" in told
+
+
 async def test_wanted_and_there_somebody_takes_them(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
