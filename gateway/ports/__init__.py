@@ -19,6 +19,7 @@ from gateway.ports.flights import (
 )
 from gateway.ports.idempotency import IdempotencyKeys
 from gateway.ports.ledger import DEAD_AFTER_S, Ledger, LedgerReader
+from gateway.ports.moving import LedgerSource, LedgerTarget
 from gateway.ports.outbox import Outbox, Pile
 from gateway.ports.upstream import RequestBody, Spool, Timeouts, Upstream, UpstreamReply, UpstreamRequest
 from gateway.ports.world import Calendar, Clock, Ids, Journal, KeyStore
@@ -44,6 +45,8 @@ __all__ = [
     "Leads",
     "Ledger",
     "LedgerReader",
+    "LedgerSource",
+    "LedgerTarget",
     "Outbox",
     "Pile",
     "RequestBody",

@@ -24,6 +24,7 @@ _SHARED: Final = {
     "page": ("ledger", "settlement"),
     "mend": ("ledger", "settlement"),
     "books": ("ledger", "settlement"),
+    "take": ("ledger", "settlement"),
 }
 """Which files go before a script's own; where nothing is said, `ledger`."""
 _KEYS: Final = re.compile(r"^-- keys: (.+)$", re.MULTILINE)

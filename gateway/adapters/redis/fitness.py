@@ -2,7 +2,7 @@
 Whether a server is fit to keep a ledger: found out once, at the start.
 
 Refused: what is too old, what only copies another server, what may throw away counters when it is full, and a ledger that a
-newer program has written. Warned of: what forgets everything when it is restarted.
+newer program has written, or a migration left incomplete. Warned of: what forgets everything when it is restarted.
 """
 
 import asyncio
@@ -26,7 +26,14 @@ _Info = dict[str, Any]
 """Any: redis-py makes numbers of some values."""
 
 
-def examine(address: RedisAddress, tag: str, *, only_looks: bool = False, strict: bool = False) -> None:
+def examine(
+    address: RedisAddress,
+    tag: str,
+    *,
+    only_looks: bool = False,
+    strict: bool = False,
+    may_be_incomplete: bool = False,
+) -> None:
     """
     See that the ledger's server is fit, and mark the ledger as one of this version.
 
@@ -37,23 +44,26 @@ def examine(address: RedisAddress, tag: str, *, only_looks: bool = False, strict
         tag: of the ledger's keys.
         only_looks: nothing is written; there must be a ledger.
         strict: whether writes are to wait for a replica.
+        may_be_incomplete: it may have been left so by a migration, which is to begin again.
 
     Raises:
         UnfitError: it is not; the message says why and what to do.
     """
-    work = _examined(address, tag, only_looks=only_looks, strict=strict)
+    work = _examined(address, tag, only_looks=only_looks, strict=strict, may_be_incomplete=may_be_incomplete)
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, work).result()
 
 
-async def _examined(address: RedisAddress, tag: str, *, only_looks: bool, strict: bool) -> None:
+async def _examined(
+    address: RedisAddress, tag: str, *, only_looks: bool, strict: bool, may_be_incomplete: bool
+) -> None:
     client = connect(address, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S)
     try:
         for info in await _informed(client):
             if not only_looks:
                 _check(address, info, strict=strict)
         mark = key(tag, "mark")
-        found = await client.execute_command("HGET", mark, "version")
+        found, moving = await client.execute_command("HMGET", mark, "version", "moving")
         if found is None and only_looks:
             raise UnfitError(
                 f"There is no ledger at {address}: no gateway has kept one there yet. store.url names the place."
@@ -64,6 +74,11 @@ async def _examined(address: RedisAddress, tag: str, *, only_looks: bool, strict
             raise UnfitError(
                 f"The ledger at {address} is of version {int(found)}, this program knows up to {VERSION}: a newer "
                 "imagegate wrote it. Install that version again, or name another place in store.url."
+            )
+        elif moving is not None and not may_be_incomplete:
+            raise UnfitError(
+                f"The ledger at {address} is incomplete: a migration to it was not finished. Run imagegate migrate again, "
+                "with --resume."
             )
     except FAILURES as error:
         raise UnfitError(f"The store at {address} cannot be used: {reason_of(error, address)}.") from error

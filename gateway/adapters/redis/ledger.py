@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import orjson
 
-from gateway.adapters.redis import claims, rows, verify
+from gateway.adapters.redis import claims, roll, rows, verify
 from gateway.adapters.redis.acts import TAG, Act, act
 from gateway.adapters.redis.connection import NotDoneError, RedisAddress
 from gateway.adapters.redis.fitness import examine
@@ -173,7 +173,7 @@ class RedisLedger(Reads):
         others: list[str] = []
         if pardon:
             _, about, beats, _ = await self._store.read(act("roll"), self._time())
-            registered = _workers(about, beats).values()
+            registered = roll.registered(about, beats).values()
             others = [one.id for one in registered if not is_gone(one, self._worker.host)]
         heard_us = micros(DEAD_AFTER_S - PARDON_S)
         await self._store.write(act("beat"), self._time(), self.worker, self._about, heard_us, *others)
@@ -181,7 +181,7 @@ class RedisLedger(Reads):
     async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
         """Take over the background calls of dead workers."""
         found = await self._store.write(act("background"), self._time(), self.worker, self._about)
-        now, registered = seconds(int(found[0])), _workers(found[1], found[2])
+        now, registered = seconds(int(found[0])), roll.registered(found[1], found[2])
         alive = self._alive(registered.values(), now)
         wanted: list[Value] = []
         for id_, kept in rows.pairs(found[3]).items():
@@ -203,11 +203,11 @@ class RedisLedger(Reads):
     async def reap(self) -> tuple[Record, ...]:
         """Settle as lost what dead workers left."""
         at, about, beats, overdue = await self._store.read(act("roll"), self._time())
-        registered = _workers(about, beats)
+        registered = roll.registered(about, beats)
         if not overdue and registered.keys() <= self._alive(registered.values(), seconds(int(at))):
             return ()
         at, about, beats, called, noted, inside = await self._store.read(act("census"), self._time())
-        now, registered = seconds(int(at)), _workers(about, beats)
+        now, registered = seconds(int(at)), roll.registered(about, beats)
         alive = self._alive(registered.values(), now)
         kept, calls = rows.pairs(called), rows.from_all_open(called, noted)
         left = [call for call in calls if care_of(call).is_lost(alive, now)]
@@ -341,16 +341,6 @@ def _settlement(record: Record, reply: Reply) -> Settlement:
     if before is None:
         return Settlement(Verdict.WRITTEN, record)
     return Settlement(Verdict.CORRECTED, record, before)
-
-
-def _workers(about: Iterable[bytes], beats: Iterable[bytes]) -> dict[str, Worker]:
-    """All that are registered."""
-    heard = {name: int(float(beat)) for name, beat in rows.pairs(beats).items()}
-    found = {}
-    for id_, kept in rows.pairs(about).items():
-        host, pid, born = orjson.loads(kept)
-        found[id_] = Worker(id_, host, pid, born, heard.get(id_, 0))
-    return found
 
 
 def _beat_of(registered: dict[str, Worker], worker: str | None) -> str:
