@@ -6,7 +6,7 @@ has one suite of tests under `tests/contracts`, which every adapter of it passes
 """
 
 from gateway.ports.cache import Cache, CacheBody, Draft
-from gateway.ports.failure import StoreFailed, UnfitError
+from gateway.ports.failure import LargeLimitError, StoreFailed, UnfitError
 from gateway.ports.flights import (
     BEAT_S,
     LEASE_S,
@@ -41,6 +41,7 @@ __all__ = [
     "Ids",
     "Journal",
     "KeyStore",
+    "LargeLimitError",
     "LeadingFlight",
     "Leads",
     "Ledger",

@@ -22,7 +22,7 @@ from gateway.core.limits import MAX_DOUBLE_USD, Limit, fits_doubles
 from gateway.core.quota import Claim, Exceeded, Standing, charge_of
 from gateway.core.record import Record
 from gateway.core.verify import Broken
-from gateway.ports import DEAD_AFTER_S, StoreFailed
+from gateway.ports import DEAD_AFTER_S, LargeLimitError, StoreFailed
 
 PARDON_S: Final = 10.0
 """What others have to say that they live, after a time in which nobody could: two beats."""
@@ -280,10 +280,7 @@ class RedisLedger(Reads):
             return
         large = next((limit for limit in limits if not fits_doubles(limit)), None)
         if large is not None:
-            raise StoreFailed(
-                f"'{large.text}' is more than a Redis store can count exactly, ${MAX_DOUBLE_USD:,}",
-                unknown=False,
-            )
+            raise LargeLimitError(large, f"${MAX_DOUBLE_USD:,}")
         await self._store.command("HSET", "limits", scope, orjson.dumps(claims.to_limits(limits)))
 
     async def repair(self) -> tuple[Broken, ...]:
