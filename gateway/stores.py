@@ -19,14 +19,26 @@ from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.idempotency import RedisIdempotencyKeys
 from gateway.adapters.redis.ledger import RedisLedger, RedisReader
 from gateway.adapters.redis.memory import memory_of
+from gateway.adapters.redis.moving import RedisSource, RedisTarget
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.adapters.sqlite.cache_file import FILE
 from gateway.adapters.sqlite.connection import guard
 from gateway.adapters.sqlite.flights import SqliteFlights
 from gateway.adapters.sqlite.idempotency import SqliteIdempotencyKeys
 from gateway.adapters.sqlite.ledger import SqliteLedger, SqliteReader
+from gateway.adapters.sqlite.moving import SqliteSource, SqliteTarget
 from gateway.flow.bounded import Bounded
-from gateway.ports import Cache, Clock, Flights, IdempotencyKeys, Ledger, LedgerReader, StoreFailed
+from gateway.ports import (
+    Cache,
+    Clock,
+    Flights,
+    IdempotencyKeys,
+    Ledger,
+    LedgerReader,
+    LedgerSource,
+    LedgerTarget,
+    StoreFailed,
+)
 from gateway.settings import Settings, StoreAddress
 
 DATA: Final = Path("data")
@@ -115,6 +127,33 @@ def reader_of(settings: Settings) -> LedgerReader:
     if where.is_redis:
         return RedisReader.open(redis_at(where), tag=tag_of(settings))
     return SqliteReader.open(folder_of(settings))
+
+
+def source_of(settings: Settings) -> LedgerSource:
+    """
+    The ledger, to be moved from where it lies.
+
+    Raises:
+        UnfitError: there is none, or it cannot be read.
+    """
+    where = settings.store.url
+    if where.is_redis:
+        return RedisSource.open(redis_at(where), tag=tag_of(settings))
+    return SqliteSource.open(folder_of(settings))
+
+
+def target_of(settings: Settings) -> LedgerTarget:
+    """
+    A ledger that another one is to be moved to.
+
+    Raises:
+        UnfitError: none can be kept there.
+    """
+    where = settings.store.url
+    if where.is_redis:
+        strict = settings.store.durability == "strict"
+        return RedisTarget.open(redis_at(where), tag=tag_of(settings), strict=strict)
+    return SqliteTarget.open(folder_of(settings))
 
 
 def answers_of(settings: Settings, clock: Clock) -> Cache:

@@ -20,6 +20,7 @@ COMMANDS = {
     "limits": ("gateway.cli.limits", "limits"),
     "cache": ("gateway.cli.cache", "cache"),
     "verify": ("gateway.cli.verify", "verify"),
+    "migrate": ("gateway.cli.migrate", "migrate"),
     "check-config": ("gateway.cli.check_config", "check_config"),
 }
 """Subcommand -> module and attribute."""

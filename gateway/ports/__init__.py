@@ -6,7 +6,7 @@ has one suite of tests under `tests/contracts`, which every adapter of it passes
 """
 
 from gateway.ports.cache import Cache, CacheBody, Draft
-from gateway.ports.failure import StoreFailed, UnfitError
+from gateway.ports.failure import LargeLimitError, StoreFailed, UnfitError
 from gateway.ports.flights import (
     BEAT_S,
     LEASE_S,
@@ -19,6 +19,7 @@ from gateway.ports.flights import (
 )
 from gateway.ports.idempotency import IdempotencyKeys
 from gateway.ports.ledger import DEAD_AFTER_S, Ledger, LedgerReader
+from gateway.ports.moving import LedgerSource, LedgerTarget
 from gateway.ports.outbox import Outbox, Pile
 from gateway.ports.traces import Traces
 from gateway.ports.upstream import RequestBody, Spool, Timeouts, Upstream, UpstreamReply, UpstreamRequest
@@ -41,10 +42,13 @@ __all__ = [
     "Ids",
     "Journal",
     "KeyStore",
+    "LargeLimitError",
     "LeadingFlight",
     "Leads",
     "Ledger",
     "LedgerReader",
+    "LedgerSource",
+    "LedgerTarget",
     "Outbox",
     "Pile",
     "RequestBody",

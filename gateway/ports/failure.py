@@ -1,5 +1,7 @@
 """What every store may do."""
 
+from gateway.core.limits import Limit
+
 
 class StoreFailed(Exception):  # noqa: N818 - as UpstreamFailed: it is what happened
     """
@@ -19,3 +21,17 @@ class StoreFailed(Exception):  # noqa: N818 - as UpstreamFailed: it is what happ
 
 class UnfitError(Exception):
     """The store cannot be used as it is; the message says why and what to do."""
+
+
+class LargeLimitError(Exception):
+    """
+    A limit that the store cannot count against.
+
+    Args:
+        limit: as it was to be set.
+        most: what it can, in words.
+    """
+
+    def __init__(self, limit: Limit, most: str) -> None:
+        super().__init__(f"'{limit.text}' is more than this store can count exactly, {most}.")
+        self.limit = limit

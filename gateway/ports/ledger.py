@@ -216,6 +216,9 @@ class Ledger(LedgerReader, Protocol):
         Args:
             scope: `org`, `team:ID` or `key:ID`.
             limits: none of them: unlimited. None: as configured again.
+
+        Raises:
+            LargeLimitError: the store cannot count so far; nothing was set.
         """
         ...
 

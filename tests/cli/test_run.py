@@ -1,5 +1,6 @@
 """A gateway to try: what it prints works when it is pasted, and what it says is so."""
 
+import json
 import re
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from gateway.cli.configuration import Configuration
 from gateway.cli.run import run
 from gateway.cli.serve import Bound
 from gateway.settings import Settings, load
+from tests.support.config import PAID, write
+from tests.support.redis import redis_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +74,25 @@ def test_what_it_prints_can_be_pasted_into_a_shell_and_makes_a_picture(tmp_path:
         picture.load()
         assert picture.format == "PNG"
     assert "pip install openai" in said
+
+
+@pytest.mark.system
+def test_on_a_redis_money_and_cache_lie_there_and_none_in_the_data_folder(tmp_path: Path) -> None:
+    here = f'export PATH="{Path(sys.executable).parent}:$PATH" NO_PROXY=127.0.0.1\n'
+    with redis_server(tmp_path / "server") as server, started(tmp_path, "--store", server.url) as said:
+        assert f"Store      {server.url}\n" in said
+        export = re.search(r"^export .+\n", said, re.MULTILINE)
+        assert export is not None
+        ask = "import openai; openai.OpenAI().images.generate(model='gpt-image-2', prompt='a fox', size='1024x1024', quality='low')"
+        for _ in range(2):
+            script = f'{here}{export[0]}python -c "{ask}"'
+            subprocess.run(["sh", "-e"], input=script, cwd=tmp_path, text=True, check=True, timeout=60)
+        store = write(tmp_path, PAID + f'[store]\nurl = "{server.url}"\n')
+        command = [sys.executable, "-m", "gateway", "usage", "--format", "json", "--config", str(store)]
+        told = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+        [row] = json.loads(told.stdout)["data"]
+        assert (row["requests"], row["hits"], row["images"]) == (2, 1, 2)
+    assert not list(tmp_path.glob("data/**/*.db"))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ TESTED_ELSEWHERE = {
     "flow/aboard.py": "tests/system/test_sharing.py",
     "flow/crew.py": "tests/system/test_sharing.py",
     "flow/errand.py": "values, without behaviour",
+    "flow/migrate.py": "tests/cli/test_migrate.py",
     "flow/reel.py": "tests/flow/test_tape.py",
     "flow/giving.py": "tests/system/test_stale.py",
     "flow/replays.py": "tests/system/test_idempotency.py",

@@ -43,12 +43,26 @@ def gateways(
 
 @contextmanager
 def one_gateway(
-    folder: Path, sandbox_url: str, store: str, number: int, *, rest: str = "", cached: bool = False
+    folder: Path,
+    sandbox_url: str,
+    store: str,
+    number: int = 0,
+    *,
+    rest: str = "",
+    cached: bool = False,
+    cache: str = "",
 ) -> Iterator[Running]:
-    """One of them; once more under its number it finds what it had left in its folder."""
+    """
+    One of them; once more under its number it finds what it had left in its folder.
+
+    Args:
+        cache: further lines of its [cache] section.
+    """
     own = folder / f"gateway-{number}"
     own.mkdir(exist_ok=True)
-    with gateway_process(f"{sandbox_url}/v1", own, rest=rest + on(store), cached=cached) as gateway:
+    with gateway_process(
+        f"{sandbox_url}/v1", own, rest=rest + on(store), cached=cached, cache=cache
+    ) as gateway:
         yield gateway
 
 

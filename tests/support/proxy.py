@@ -1,4 +1,4 @@
-"""A wire to a server that loses answers when a test says so."""
+"""A wire to a server that loses answers, or is cut, when a test says so."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,6 +14,8 @@ class Proxy:
         self._target_port = target_port
         self._left = 0
         self._word = b""
+        self._passes = asyncio.Event()
+        self._passes.set()
         self.lost = 0
         """Answers that were."""
         self.port = 0
@@ -26,6 +28,14 @@ class Proxy:
         """The answers to the next so many requests with this word are lost, and their connections with them."""
         self._left, self._word = count, word
 
+    def part(self) -> None:
+        """From now on nothing gets through, either way; connections stay, and new ones are taken."""
+        self._passes.clear()
+
+    def join(self) -> None:
+        """What was held up, and what comes, gets through."""
+        self._passes.set()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
@@ -36,6 +46,7 @@ class Proxy:
                 if self._left and self._word in data:
                     self._left -= 1
                     is_doomed.set()
+                await self._passes.wait()
                 back.write(data)
                 await back.drain()
 
@@ -44,6 +55,7 @@ class Proxy:
                 if is_doomed.is_set() and not data.startswith(b"-NOSCRIPT"):
                     self.lost += 1
                     return
+                await self._passes.wait()
                 writer.write(data)
                 await writer.drain()
 

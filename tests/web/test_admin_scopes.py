@@ -1,5 +1,6 @@
 """`/admin/teams` and `/admin/org` as a client sees them, over a real ledger."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gateway.core.quota import FIRST_DOOR, Claim, Exceeded, Standing
 from gateway.web.admin.body import MOST_BYTES
 from gateway.web.admin.scopes import MOST_LIMITS, routes
 from tests.support.ledger import NOON
+from tests.support.redis import TAGS, shared_ledger, shared_server
 
 TOKEN = "admin-token"
 FIVE = parse_limit("$5 per month")
@@ -230,3 +232,21 @@ async def test_who_has_not_the_token_sees_and_changes_nothing(admin: Admin, meth
     answer = await admin.client.request(method, path, headers={"authorization": "Bearer no"}, **body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
     assert await admin.get() == AS_CONFIGURED
+
+
+async def test_a_limit_that_the_store_cannot_count_against_is_the_clients_mistake() -> None:
+    """A Redis counts in doubles: it says so, and the API says which limit it is."""
+    address = shared_server("redis").address
+    made = await asyncio.to_thread(shared_ledger, address, f"scopes-{next(TAGS)}", lambda: NOON)
+    transport = httpx2.ASGITransport(app=Starlette(routes=routes(made, DIRECTORY, TOKEN)))
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://ops", headers={"authorization": f"Bearer {TOKEN}"}
+    ) as client:
+        asked = Admin(client)
+        answer = await asked.put({"limits": ["1 image per day", "$9000001 per month"]}, status=400)
+        assert answer["error"]["param"] == "limits[1]"
+        assert "$9000001 per month" in answer["error"]["message"]
+        assert "$9,000,000" in answer["error"]["message"]
+        assert await asked.get() == AS_CONFIGURED
+        await asked.put({"limits": ["$9000000 per month"]})
+    await made.aclose()

@@ -13,10 +13,14 @@ from gateway.adapters.redis.scripts import Script
 
 TAG: Final = "imagegate"
 """What keys have in braces, unless the operator's deployment says otherwise."""
-_LOOKS: Final = frozenset({"books", "census", "count", "page", "response", "roll", "span", "standing"})
+_LOOKS: Final = frozenset(
+    {"books", "census", "count", "estate", "page", "response", "roll", "span", "standing"}
+)
 """Acts that write nothing, and that may find nothing."""
 _QUOTA: Final = frozenset({"enter", "standing"})
-_SETTLEMENT: Final = frozenset({"once", "settle", "lose", "prune", "response", "page", "mend", "books"})
+_SETTLEMENT: Final = frozenset(
+    {"once", "settle", "lose", "prune", "response", "page", "mend", "books", "take"}
+)
 """Acts with `quota`, and with `settlement`, before their own text; `ledger` goes before all."""
 _KEYS: Final = re.compile(r"^-- keys: (.+)$", re.MULTILINE)
 

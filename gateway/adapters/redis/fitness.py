@@ -2,7 +2,7 @@
 Whether a server is fit to keep a ledger: found out once, at the start.
 
 Refused: what is too old, what only copies another server, what may throw away counters when it is full, and a ledger that a
-newer program has written. Warned of: what forgets everything when it is restarted.
+newer program has written, or a migration left incomplete. Warned of: what forgets everything when it is restarted.
 """
 
 import asyncio
@@ -27,7 +27,13 @@ _Info = dict[str, Any]
 
 
 def examine(
-    address: RedisAddress, tag: str, *, only_looks: bool = False, strict: bool = False, make: bool = True
+    address: RedisAddress,
+    tag: str,
+    *,
+    only_looks: bool = False,
+    strict: bool = False,
+    make: bool = True,
+    may_be_incomplete: bool = False,
 ) -> None:
     """
     See that the ledger's server is fit, and mark the ledger as one of this version.
@@ -40,23 +46,28 @@ def examine(
         only_looks: nothing will be written.
         strict: whether writes are to wait for a replica.
         make: whether a ledger is made if there is none.
+        may_be_incomplete: it may have been left so by a migration, which is to begin again.
 
     Raises:
         UnfitError: it is not; the message says why and what to do.
     """
-    work = _examined(address, tag, only_looks=only_looks, strict=strict, make=make)
+    work = _examined(
+        address, tag, only_looks=only_looks, strict=strict, make=make, may_be_incomplete=may_be_incomplete
+    )
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, work).result()
 
 
-async def _examined(address: RedisAddress, tag: str, *, only_looks: bool, strict: bool, make: bool) -> None:
+async def _examined(
+    address: RedisAddress, tag: str, *, only_looks: bool, strict: bool, make: bool, may_be_incomplete: bool
+) -> None:
     client = connect(address, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S)
     try:
         for info in await _informed(client):
             if not only_looks:
                 _check(address, info, strict=strict)
         mark = key(tag, "mark")
-        found = await client.execute_command("HGET", mark, "version")
+        found, moving = await client.execute_command("HMGET", mark, "version", "moving")
         if found is None and not make:
             raise UnfitError(
                 f"There is no ledger at {address}: no gateway has kept one there yet, or it has gone. store.url names the "
@@ -68,6 +79,11 @@ async def _examined(address: RedisAddress, tag: str, *, only_looks: bool, strict
             raise UnfitError(
                 f"The ledger at {address} is of version {int(found)}, this program knows up to {VERSION}: a newer "
                 "imagegate wrote it. Install that version again, or name another place in store.url."
+            )
+        elif moving is not None and not may_be_incomplete:
+            raise UnfitError(
+                f"The ledger at {address} is incomplete: a migration to it was not finished. Run imagegate migrate again, "
+                "with --resume."
             )
     except FAILURES as error:
         raise UnfitError(f"The store at {address} cannot be used: {reason_of(error, address)}.") from error

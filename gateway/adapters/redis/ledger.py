@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import orjson
 
-from gateway.adapters.redis import claims, rows, verify
+from gateway.adapters.redis import claims, roll, rows, verify
 from gateway.adapters.redis.acts import TAG, Act, act
 from gateway.adapters.redis.connection import NotDoneError, RedisAddress
 from gateway.adapters.redis.fitness import examine
@@ -22,7 +22,7 @@ from gateway.core.limits import MAX_DOUBLE_USD, Limit, fits_doubles
 from gateway.core.quota import Claim, Exceeded, Standing, charge_of
 from gateway.core.record import Record
 from gateway.core.verify import Broken
-from gateway.ports import DEAD_AFTER_S, StoreFailed
+from gateway.ports import DEAD_AFTER_S, LargeLimitError, StoreFailed
 
 PARDON_S: Final = 10.0
 """What others have to say that they live, after a time in which nobody could: two beats."""
@@ -172,7 +172,7 @@ class RedisLedger(Reads):
         others: list[str] = []
         if pardon:
             _, about, beats, _ = await self._store.read(act("roll"), self._time())
-            registered = _workers(about, beats).values()
+            registered = roll.registered(about, beats).values()
             others = [one.id for one in registered if not is_gone(one, self._worker.host)]
         heard_us = micros(DEAD_AFTER_S - PARDON_S)
         await self._store.write(act("beat"), self._time(), self.worker, self._about, heard_us, *others)
@@ -180,7 +180,7 @@ class RedisLedger(Reads):
     async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
         """Take over the background calls of dead workers."""
         found = await self._store.write(act("background"), self._time(), self.worker, self._about)
-        now, registered = seconds(int(found[0])), _workers(found[1], found[2])
+        now, registered = seconds(int(found[0])), roll.registered(found[1], found[2])
         alive = self._alive(registered.values(), now)
         wanted: list[Value] = []
         for id_, kept in rows.pairs(found[3]).items():
@@ -202,11 +202,11 @@ class RedisLedger(Reads):
     async def reap(self) -> tuple[Record, ...]:
         """Settle as lost what dead workers left."""
         at, about, beats, overdue = await self._store.read(act("roll"), self._time())
-        registered = _workers(about, beats)
+        registered = roll.registered(about, beats)
         if not overdue and registered.keys() <= self._alive(registered.values(), seconds(int(at))):
             return ()
         at, about, beats, called, noted, inside = await self._store.read(act("census"), self._time())
-        now, registered = seconds(int(at)), _workers(about, beats)
+        now, registered = seconds(int(at)), roll.registered(about, beats)
         alive = self._alive(registered.values(), now)
         kept, calls = rows.pairs(called), rows.from_all_open(called, noted)
         left = [call for call in calls if care_of(call).is_lost(alive, now)]
@@ -279,10 +279,7 @@ class RedisLedger(Reads):
             return
         large = next((limit for limit in limits if not fits_doubles(limit)), None)
         if large is not None:
-            raise StoreFailed(
-                f"'{large.text}' is more than a Redis store can count exactly, ${MAX_DOUBLE_USD:,}",
-                unknown=False,
-            )
+            raise LargeLimitError(large, f"${MAX_DOUBLE_USD:,}")
         await self._store.write(act("limit"), scope, orjson.dumps(claims.to_limits(limits)))
 
     async def repair(self) -> tuple[Broken, ...]:
@@ -340,16 +337,6 @@ def _settlement(record: Record, reply: Reply) -> Settlement:
     if before is None:
         return Settlement(Verdict.WRITTEN, record)
     return Settlement(Verdict.CORRECTED, record, before)
-
-
-def _workers(about: Iterable[bytes], beats: Iterable[bytes]) -> dict[str, Worker]:
-    """All that are registered."""
-    heard = {name: int(float(beat)) for name, beat in rows.pairs(beats).items()}
-    found = {}
-    for id_, kept in rows.pairs(about).items():
-        host, pid, born = orjson.loads(kept)
-        found[id_] = Worker(id_, host, pid, born, heard.get(id_, 0))
-    return found
 
 
 def _beat_of(registered: dict[str, Worker], worker: str | None) -> str:

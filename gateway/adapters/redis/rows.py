@@ -58,13 +58,15 @@ def pairs(kept: Iterable[bytes] | Mapping[bytes, bytes]) -> dict[str, bytes]:
 # Records
 
 
-def to_head(record: Record, token: str) -> bytes:
+def to_head(record: Record, token: str, day_us: int | None = None, images: int = 0) -> bytes:
     """
     What lua/settlement.lua looks at.
 
     Args:
         record: to be written.
         token: of the act that writes it.
+        day_us: of one that was charged elsewhere: the day (epoch microseconds).
+        images: likewise, for how many.
     """
     plain: dict[str, Any] = flat(record)  # Any: values of JSON
     signs = ("L" if record.outcome is Outcome.LOST else "") + (
@@ -75,8 +77,8 @@ def to_head(record: Record, token: str) -> bytes:
     texts = (
         plain["response_id"] or "",
         signs,
-        "",
-        "0",
+        "" if day_us is None else str(day_us),
+        str(images),
         plain["team"] or "",
         plain["key"] or "",
         "",

@@ -273,6 +273,7 @@ def _prepare(db: apsw.Connection) -> None:
         schema.check(db)
     except UnfitError:
         schema.migrate(db)
+    schema.see_that_it_is_whole(db)
     pages, size = db.pragma("page_count"), db.pragma("page_size")
     if int(pages) * int(size) <= CHECKED_AT_START_BYTES:
         found = db.execute("PRAGMA quick_check(1)").get

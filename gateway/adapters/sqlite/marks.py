@@ -8,6 +8,8 @@ PRUNED: Final = "pruned"
 """The latest day in which a record was charged that has been forgotten: its beginning, epoch microseconds."""
 FOLDED: Final = "folded"
 """Days that begin earlier have no row of their own any more; epoch microseconds."""
+INCOMPLETE: Final = "incomplete"
+"""It is there as long as the ledger is being filled from another store: 1."""
 
 
 def move(db: apsw.Connection, name: str, at_us: int) -> None:

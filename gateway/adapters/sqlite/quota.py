@@ -122,7 +122,7 @@ def enter(
     rows: Sequence[Place] = rows_of(claim, now_us)
     taken, held = Amounts(requests=claim.asked.requests), replace(claim.asked, requests=0, places=0)
     if claim.asked.places:
-        posted = _dumps(rows)
+        posted = dumps(rows)
         db.execute(
             "INSERT INTO admission (id, at, worker, rows) VALUES (?, ?, ?, ?)",
             (claim.id, now_us, worker, posted),
@@ -133,7 +133,7 @@ def enter(
         db.execute(
             "INSERT INTO hold (id, at, rows, images, image_tokens, tokens, cost_nusd, lost) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING",
-            (claim.id, now_us, _dumps(rows), *_counts(held)),
+            (claim.id, now_us, dumps(rows), *counts_of(held)),
         )
     if claim.asked != NOTHING or hold:
         db.executemany(_COUNT, _deltas(rows, taken, held))
@@ -152,7 +152,7 @@ def leave(db: apsw.Connection, call_id: str, *, undo: bool = False) -> None:
     found = _found(db, "SELECT rows FROM admission WHERE id = ?", call_id)
     if not found:
         return
-    rows = _loads(found[0][0])
+    rows = loads(found[0][0])
     db.execute("DELETE FROM admission WHERE id = ?", (call_id,))
     db.executemany(
         "DELETE FROM place WHERE scope = ? AND id = ?",
@@ -187,7 +187,7 @@ def end(db: apsw.Connection, call_id: str, charge: Amounts, *, is_final: bool = 
     if not found:
         return None
     posted, was_lost, *counts = found[0]
-    rows, before = _loads(posted), _amounts(counts)
+    rows, before = loads(posted), _amounts(counts)
     if was_lost:
         db.executemany(_RECOUNT, _deltas(rows, charge - before, NOTHING))
     else:
@@ -195,7 +195,7 @@ def end(db: apsw.Connection, call_id: str, charge: Amounts, *, is_final: bool = 
     if not is_final:
         db.execute(
             "UPDATE hold SET lost = 1, images = ?, image_tokens = ?, tokens = ?, cost_nusd = ? WHERE id = ?",
-            (*_counts(charge), call_id),
+            (*counts_of(charge), call_id),
         )
     else:
         db.execute("DELETE FROM hold WHERE id = ?", (call_id,))
@@ -311,11 +311,12 @@ def _found(db: apsw.Connection, statement: str, *values: str | int) -> list[Any]
 
 
 def _deltas(rows: Iterable[Place], used: Amounts, held: Amounts) -> list[tuple[int | str, ...]]:
-    counts = (used.requests, *_counts(used), *_counts(held))
+    counts = (used.requests, *counts_of(used), *counts_of(held))
     return [(*counts, *row) for row in rows]
 
 
-def _counts(amounts: Amounts) -> tuple[int, int, int, int]:
+def counts_of(amounts: Amounts) -> tuple[int, int, int, int]:
+    """Images, image tokens, tokens, money: in the order of the columns."""
     return (amounts.images, amounts.image_tokens, amounts.tokens, amounts.cost_nusd)
 
 
@@ -324,12 +325,14 @@ def _amounts(counts: Sequence[int]) -> Amounts:
     return Amounts(images=images, image_tokens=image_tokens, tokens=tokens, cost_nusd=NanoUSD(cost))
 
 
-def _dumps(rows: Iterable[Place]) -> str:
+def dumps(rows: Iterable[Place]) -> str:
+    """Where a call is counted, as it is kept."""
     return orjson.dumps([list(row) for row in rows]).decode()
 
 
-def _loads(text: str) -> list[Place]:
-    return [(scope, grain, start) for scope, grain, start in orjson.loads(text)]
+def loads(text: str) -> tuple[Place, ...]:
+    """What `dumps` wrote."""
+    return tuple((scope, grain, start) for scope, grain, start in orjson.loads(text))
 
 
 @lru_cache(maxsize=1024)

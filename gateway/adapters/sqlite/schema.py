@@ -12,6 +12,7 @@ from typing import Final
 
 import apsw
 
+from gateway.adapters.sqlite import marks
 from gateway.ports import UnfitError
 
 APPLICATION_ID: Final = 0x494D4754
@@ -186,6 +187,21 @@ def check(connection: apsw.Connection) -> None:
         raise UnfitError(
             f"{connection.filename} is of version {found}, this program reads {VERSION}. "
             "Start the gateway once: it brings the file up to date."
+        )
+    see_that_it_is_whole(connection)
+
+
+def see_that_it_is_whole(connection: apsw.Connection) -> None:
+    """
+    See that it was not left half filled. Of a file that is up to date.
+
+    Raises:
+        UnfitError: it was.
+    """
+    if marks.mark(connection, marks.INCOMPLETE):
+        raise UnfitError(
+            f"{connection.filename} is incomplete: a migration to it was not finished. Run imagegate migrate again, with "
+            "--resume."
         )
 
 

@@ -39,7 +39,7 @@ from gateway.core.verify import (
 PASSES: Final = 3
 """Of mending: what is put right can show what is wrong elsewhere, such as a sum once a record is gone."""
 
-_TALLIES: Final = """
+TALLIES: Final = """
     SELECT scope, grain, start, requests, images, image_tokens, tokens, cost_nusd,
         held_images, held_image_tokens, held_tokens, held_cost_nusd FROM tally
 """
@@ -146,7 +146,7 @@ def _books(db: apsw.Connection) -> Books:
 
 
 def _tallies(db: apsw.Connection) -> Iterator[tuple[Row, Tally]]:
-    for scope, grain, start, requests, *counts in db.execute(_TALLIES):
+    for scope, grain, start, requests, *counts in db.execute(TALLIES):
         used = _amounts(counts[:4]) + Amounts(requests=requests)
         yield (scope, grain, start), Tally(used, _amounts(counts[4:]))
 

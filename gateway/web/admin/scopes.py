@@ -17,7 +17,7 @@ from starlette.routing import Route
 from gateway.core.directory import Directory, Entry
 from gateway.core.errors import Code, Refusal, Refused, quoted
 from gateway.core.limits import Limit, parse_limit
-from gateway.ports import Ledger
+from gateway.ports import LargeLimitError, Ledger
 from gateway.web.admin.auth import guarded
 from gateway.web.admin.body import read_object
 from gateway.web.admin.lists import ListResponse
@@ -86,7 +86,10 @@ class _Scopes:
 
     async def _change(self, request: Request, entry: Entry) -> Response:
         limits = _asked(await read_object(request), entry)
-        await self.ledger.set_limits(entry.counted_as, limits)
+        try:
+            await self.ledger.set_limits(entry.counted_as, limits)
+        except LargeLimitError as error:
+            _fail(f"limits[{(limits or ()).index(error.limit)}]", str(error))
         return await self._show(entry)
 
     def _team(self, request: Request) -> Entry:

@@ -14,7 +14,7 @@ from gateway.core.limits import Unit, parse_limit
 from gateway.core.quota import NOTHING, Amounts, Exceeded, Standing
 from gateway.core.record import TokensFrom
 from gateway.core.units import NanoUSD
-from gateway.ports import StoreFailed
+from gateway.ports import LargeLimitError, StoreFailed
 from tests.conftest import FULL, SEED
 from tests.support.ledger import record
 from tests.support.redis import TAGS, shared_cluster, shared_server
@@ -128,9 +128,10 @@ async def spent(ledger: RedisLedger) -> dict[str, int]:
 
 async def test_a_limit_that_a_double_cannot_hold_is_refused_with_words() -> None:
     async with ledger_at(shared_server("redis").address, **patient(tag=tag())) as ledger:
-        with pytest.raises(StoreFailed, match=r"\$9000001 per month.*\$9,000,000") as caught:
-            await ledger.set_limits("org", [parse_limit("$9000001 per month")])
-        assert not caught.value.unknown
+        large = parse_limit("$9000001 per month")
+        with pytest.raises(LargeLimitError, match=r"\$9000001 per month.*\$9,000,000") as caught:
+            await ledger.set_limits("org", [parse_limit("$1 per day"), large])
+        assert caught.value.limit == large
         assert await ledger.changed_limits() == {}
         await ledger.set_limits("org", [parse_limit("$9000000 per month")])
 
