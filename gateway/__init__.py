@@ -11,7 +11,8 @@ The rooms, and the sentence over each door:
     sandbox/     An OpenAI of our own, for development, tests and demos. A stranger to all the rest.
     settings/    What the operator wants. catalog.py: what is known about models.
     app.py       Who is introduced to whom: the only file that chooses implementations.
-    counting.py  app.py's hand in what is counted.
+    stores.py    Which store an address means. counting.py, tracing.py: app.py's hands in what is counted and traced.
+    rules.py     What settings come to, for those who are not to know settings.
     cli/         How a person speaks to us.
 
 Imports run one way: core ← ports ← flow ← (web | adapters) ← app ← cli. `make lint` holds the walls.

@@ -5,12 +5,14 @@ Each is told of one process and of two that share a store: who leads is `here`, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from gateway.adapters.redis.connection import RedisAddress
+from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.sqlite.flight_lead import SqliteLead
 from gateway.adapters.sqlite.flights import SqliteFlights
 from gateway.core.errors import Failure, UpstreamFailed
@@ -22,6 +24,7 @@ from gateway.ports import LEASE_S, StoreFailed
 from gateway.ports import Flights as SharedFlights
 from tests.support.clock import FakeClock
 from tests.support.flights import Client, Hands, Upstream, entrance, follow, lead, listen, take_off
+from tests.support.redis import shared_cluster, shared_server
 from tests.support.waiting import until
 
 UNREACHABLE = UpstreamFailed(Failure.UNREACHABLE, phase="connect", sent=False)
@@ -51,18 +54,36 @@ class World:
         return await follow(self.there, client, looked_at=self.clock.now())
 
 
-@pytest.fixture(params=["one process", "two processes"])
+def on(address: Callable[[], RedisAddress]) -> Callable[[Path, FakeClock], SharedFlights]:
+    return lambda folder, clock: RedisFlights(
+        address(), clock, told_time=clock.now, prefix=f"{folder}:", patience=PATIENCE
+    )
+
+
+PATIENCE = 20.0
+"""The stores are not timed here."""
+BETWEEN: dict[str, Callable[[Path, FakeClock], SharedFlights] | None] = {
+    "one process": None,
+    "two processes on sqlite": lambda folder, clock: SqliteFlights(folder, clock.now),
+    "two processes on redis": on(lambda: shared_server("redis").address),
+    "two processes on valkey": on(lambda: shared_server("valkey").address),
+    "two processes on a cluster": on(lambda: shared_cluster().address),
+}
+"""What lies between who leads and who follows."""
+
+
+@pytest.fixture(params=list(BETWEEN.values()), ids=list(BETWEEN))
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     clock = FakeClock()
 
     def process(shared: SharedFlights | None) -> Flights:
         return Flights(clock, max_wait_s=60.0, hit_for_miss_s=15.0, reel=Reel(), shared=shared)
 
-    if request.param == "one process":
+    if request.param is None:
         only = process(None)
         yield World(only, only, clock)
         return
-    here, there = (process(SqliteFlights(tmp_path, clock.now)) for _ in range(2))
+    here, there = (process(request.param(tmp_path, clock)) for _ in range(2))
     yield World(here, there, clock)
     await there.aclose()
     await here.aclose()
