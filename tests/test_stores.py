@@ -61,15 +61,20 @@ def test_a_folder_is_no_redis(tmp_path: Path) -> None:
 def test_what_is_of_this_machine_alone_lies_in_a_folder_of_the_store(tmp_path: Path) -> None:
     local = settings_of(tmp_path, "sqlite:///mine")
     assert (stores.folder_of(local), stores.outbox_of(local)) == (Path("mine"), Path("mine/outbox"))
-    shared = [settings_of(tmp_path, f"redis://h/{number}") for number in (0, 1)]
+    shared = [
+        settings_of(tmp_path, "redis://h/0"),
+        settings_of(tmp_path, "redis://h/1"),
+        settings_of(tmp_path, "redis://h/0", rest='[org]\nid = "other"\n'),
+    ]
     assert {stores.folder_of(one) for one in shared} == {Path("data")}
-    assert len({stores.outbox_of(one) for one in shared}) == 2, (
+    assert len({stores.outbox_of(one) for one in shared}) == 3, (
         "what one was not told is no other one's affair"
     )
-    secret = settings_of(tmp_path, "redis://u:one@h"), settings_of(tmp_path, "redis://u:other@h")
-    assert stores.outbox_of(secret[0]) == stores.outbox_of(secret[1]), (
-        "a password that is changed changes no place"
-    )
+
+
+def test_a_login_that_is_changed_leaves_nothing_behind_that_waits(tmp_path: Path) -> None:
+    urls = ("redis://h", "redis://:one@h", "redis://:other@h", "redis://u:one@h")
+    assert len({stores.outbox_of(settings_of(tmp_path, url)) for url in urls}) == 1
 
 
 async def test_each_port_is_on_the_store_that_is_named(tmp_path: Path, server: Server) -> None:
