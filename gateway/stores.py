@@ -2,7 +2,8 @@
 Which store an address means: the part of app.py that others need too.
 
 Everything that is kept lies in one of two kinds of places, a folder (SQLite and files) or a Redis, and each of the ports
-has an adapter for both. What is of one machine alone (settlements that wait for the store) lies in a folder always.
+has an adapter for both. What is of one machine alone (settlements that wait for the store, bodies of a cache in a Redis that
+are to be files) lies in a folder always.
 """
 
 import asyncio
@@ -114,7 +115,7 @@ class Money:
         self.keys: IdempotencyKeys
         if where.is_redis:
             strict = settings.store.durability == "strict"
-            shared = RedisLedger.open(redis_at(where), tag=tag_of(settings), strict=strict)
+            shared = RedisLedger.open(redis_at(where), tag=tag_of(settings), strict=strict, make=make)
             self.ledger, self.keys = shared, RedisIdempotencyKeys(shared)
         else:
             own = SqliteLedger.open(folder_of(settings), make=make)
@@ -187,9 +188,13 @@ def cache_of(settings: Settings, clock: Clock) -> Cache:
     where, cache = cache_at(settings), settings.cache
     stale_s = float(cache.stale_if_error_s)
     if where.is_redis:
-        prefix = f"{tag_of(settings)}:"
         return RedisCache(
-            redis_at(where), clock, max_bytes=cache.max_bytes, stale_if_error_s=stale_s, prefix=prefix
+            redis_at(where),
+            clock,
+            max_bytes=cache.max_bytes,
+            stale_if_error_s=stale_s,
+            folder=folder_of(settings) if cache.bodies == "files" else None,
+            prefix=f"{tag_of(settings)}:",
         )
     return SqliteCache.at(
         where.folder or DATA, clock.now, max_bytes=cache.max_bytes, stale_if_error_s=stale_s
@@ -212,7 +217,7 @@ def warn_of_memory(settings: Settings) -> None:
     It waits, and may be called within a loop or without one. A server that does not say is not told of.
     """
     where, cache = settings.store.url, cache_at(settings)
-    if not (settings.cache.enabled and cache.is_redis):
+    if not (settings.cache.enabled and cache.is_redis and settings.cache.bodies != "files"):
         return
     try:
         with ThreadPoolExecutor(1) as thread:
@@ -264,6 +269,7 @@ def _there(
     where: StoreAddress, folder: Path | None, settings: Settings, clock: Clock, prefix: str
 ) -> Cache | None:
     if where.is_redis:
+        # Bodies that lie in files are their machine's: its gateways remove those of forgotten entries.
         return RedisCache(redis_at(where), clock, max_bytes=settings.cache.max_bytes, prefix=prefix)
     lies = folder or where.folder or DATA
     if not (lies / FILE).is_file():

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,29 +58,29 @@ class _Collector:
     def __init__(self, config: pytest.Config) -> None:
         self._figures = config.stash[_figures]
         self._is_worker = hasattr(config, "workerinput")
-        self._passed = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when != "call" or not report.passed:
             return
-        self._passed += 1
         for name, value in report.user_properties:
             if name == "figure":
                 what, count = json.loads(str(value))
                 self._figures[what] = self._figures.get(what, 0) + count
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        if not FULL or self._is_worker or exitstatus != 0:
+        if not FULL or self._is_worker or exitstatus != 0 or not self._figures:
             return
-        rows = [("tests passed", self._passed), ("examples of each property test", EXAMPLES)]
-        rows += sorted(self._figures.items())
-        table = "\n".join(f"| {what} | {count} |" for what, count in rows)
+        # What was not run this time stands as it was counted last.
+        figures = {what: int(count) for what, count in _ROW.findall(PAGE.read_text(encoding="utf-8"))}
+        figures |= self._figures | {"examples of each property test": EXAMPLES}
+        table = "\n".join(f"| {what} | {count} |" for what, count in sorted(figures.items()))
         PAGE.write_text(f"{_HEAD}\n| proof | count |\n|---|---|\n{table}\n", encoding="utf-8")
 
 
+_ROW = re.compile(r"^\| (.+) \| ([0-9]+) \|$", re.MULTILINE)
 _HEAD = """\
 # Proofs
 
-What the last full run of the long proofs counted. `make check-all` runs them and writes this page; `make check` runs
-each at about a tenth of its count, with a seed that it prints.
+What each long proof counted when it was last run in full. `make check-all` runs all of them and brings this page up to
+date; `make check` runs each at about a tenth of its count, with a seed that it prints.
 """

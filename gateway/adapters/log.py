@@ -51,7 +51,7 @@ def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(max(logging.WARNING, root.level))
-    for name in ("httpx2", "httpcore2", "python_multipart", "PIL", "asyncio"):
+    for name in ("httpx2", "httpcore2", "python_multipart", "PIL", "asyncio", "urllib3"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     # The form reader's remarks quote the body; what is wrong with it is told to the client.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)

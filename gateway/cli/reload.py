@@ -7,6 +7,7 @@ into force is named. Nothing that is logged here is a value: those may be secret
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -95,6 +96,8 @@ def on_signals(reader: Reader, tell: Callable[[Configuration], None]) -> None:
         reader: reads.
         tell: is told of what is in force then.
     """
+    if sys.platform == "win32":
+        return
     signals = {signal.SIGHUP, signal.SIGUSR1}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 

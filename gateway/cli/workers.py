@@ -12,6 +12,7 @@ uvicorn's own supervisor stands still while a worker drains, and takes SIGHUP fo
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import sys
@@ -44,7 +45,8 @@ FAILED: Final = 3
 """The exit code where no worker serves and none can be started; uvicorn's own."""
 
 _ASK: Final = b"?"
-_HELD: Final = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
+_TOLD: Final = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name))
+_HELD: Final = frozenset({signal.SIGINT, *_TOLD})
 _log = logging.getLogger("imagegate.workers")
 _spawn = multiprocessing.get_context("spawn")
 
@@ -55,8 +57,8 @@ class _Worker:
 
     process: SpawnProcess
     line: connection.Connection
-    silent_since: float
-    """When it was asked, or started, and has not answered since."""
+    silent: int = 0
+    """Looks since it was asked, or started. Looks and not seconds: a machine that stood still did so for all."""
     is_serving: bool = False
     is_asked: bool = False
     talking: threading.Lock = field(default_factory=threading.Lock)
@@ -70,25 +72,31 @@ class _Worker:
         with self.talking, suppress(OSError):
             self.line.send((configuration.settings, configuration.catalog))
 
-    def is_well(self, now: float) -> bool:
-        """Whether it has answered lately. Asks it."""
+    def is_well(self) -> bool:
+        """Whether it has answered lately. Asks it. To be called at every tick."""
+        self.silent += 1
         with suppress(OSError, EOFError):
             while self.line.poll():
                 was_serving = self.is_serving
                 self.is_serving, self.is_asked = self.line.recv(), False
                 if self.is_serving and not was_serving:
                     _log.info("worker %s serves", self.process.pid)
-            if not self.is_asked:
-                self.silent_since = now if self.is_serving else self.silent_since
+            if not self.is_asked and self._ask():
                 self.is_asked = True
-                if self.talking.acquire(blocking=False):
-                    try:
-                        self.line.send(_ASK)
-                    finally:
-                        self.talking.release()
-                else:
-                    self.is_asked = False
-        return now - self.silent_since < (ANSWER_S if self.is_serving else START_S)
+                self.silent = 0 if self.is_serving else self.silent
+        return self.silent * TICK_S < (ANSWER_S if self.is_serving else START_S)
+
+    def _ask(self) -> bool:
+        """Whether it could be asked: where its line is full, or something is on its way to it, it does not read."""
+        if not self.talking.acquire(blocking=False):
+            return False
+        try:
+            _, free, _ = select.select([], [self.line], [], 0)
+            if free:
+                self.line.send(_ASK)
+            return bool(free)
+        finally:
+            self.talking.release()
 
     def drain(self) -> None:
         """Let it serve what it has begun, and end."""
@@ -134,7 +142,7 @@ class Supervisor:
         self._leaving: list[_Worker] = []
         self._start_again_at = 0.0
         # From now on, and not only once the workers are there: who starts it may tell it something at once.
-        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        for one in (signal.SIGINT, signal.SIGTERM, *_TOLD):
             signal.signal(one, lambda number, _frame: self._heard.append(number))
 
     def run(self) -> None:
@@ -189,7 +197,7 @@ class Supervisor:
         now = self._clock.ticks()
         self._leaving = [worker for worker in self._leaving if not _has_ended(worker)]
         for worker in tuple(self._serving):
-            if self._is_gone(worker, now):
+            if self._is_gone(worker):
                 self._serving.remove(worker)
                 if worker in self._due:
                     self._due.remove(worker)
@@ -214,7 +222,7 @@ class Supervisor:
         if worker is None:
             if self._due and not self._leaving:
                 self._coming = self._new()
-        elif self._is_gone(worker, self._clock.ticks()):
+        elif self._is_gone(worker):
             _log.error("a new worker did not come up: %d workers stay as they are", len(self._due))
             self._coming, self._due = None, []
         elif worker.is_serving:
@@ -229,9 +237,10 @@ class Supervisor:
             if not self._due:
                 _log.warning("all workers are replaced; the last one drains")
 
-    def _is_gone(self, worker: _Worker, now: float) -> bool:
+    @staticmethod
+    def _is_gone(worker: _Worker) -> bool:
         """Whether it has ended; one that hangs is ended."""
-        if worker.process.exitcode is None and not worker.is_well(now):
+        if worker.process.exitcode is None and not worker.is_well():
             _log.error("worker %s does not answer, and is killed", worker.process.pid)
             worker.process.kill()
             worker.process.join()
@@ -267,7 +276,7 @@ class Supervisor:
         with _held_back():
             process.start()
         theirs.close()
-        return _Worker(process, ours, self._clock.ticks())
+        return _Worker(process, ours)
 
 
 def _has_ended(worker: _Worker) -> bool:
@@ -284,6 +293,9 @@ def _held_back() -> Iterator[None]:
 
     A terminal's Ctrl-C, and the end of a terminal, go to every process: the workers are told by this one.
     """
+    if sys.platform == "win32":
+        yield
+        return
     # Started by the first worker otherwise, and it leaves the signals let through again.
     resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)

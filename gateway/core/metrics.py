@@ -269,7 +269,7 @@ LABELS: Final = {
     "limit": "the limit as a sentence: `$500 per month`",
     "tokens_from": "`reported`, `computed`, `estimated`, `none`",
     "priced_as": "a name of the catalogue",
-    "op": "`ledger.`, `cache.`, `keys.` (of `Idempotency-Key`) or `flights.`, and the act: `ledger.settle`",
+    "op": "`ledger.`, `cache.`, `flights.`, `keys.` or `answers.` (of `Idempotency-Key`), and the act: `ledger.settle`",
     "version": "of the gateway",
 }
 """What each label can say."""

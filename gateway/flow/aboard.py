@@ -16,6 +16,7 @@ from gateway.core.errors import Code, Refusal, Refused
 from gateway.core.flight import Duty, Stored, Withheld
 from gateway.core.headers import Header
 from gateway.core.record import CacheUse, Outcome
+from gateway.core.spans import Stage
 from gateway.flow.account import Accounts
 from gateway.flow.crew import Crew, Drafts
 from gateway.flow.errand import Errand, Found
@@ -83,8 +84,9 @@ class Aboard:
         if draft is not None:
             source = copy = Copying(source, draft)
         try:
-            async with WhilePresent(client.gone):
-                await relay(source, client, story, self.accounts, telling=telling)
+            with story.during(Stage.FOLLOW):
+                async with WhilePresent(client.gone):
+                    await relay(source, client, story, self.accounts, telling=telling)
             if held is not None and copy is not None:
                 await self._land(held, copy, errand)
         except Instead as instead:
@@ -127,7 +129,7 @@ class Aboard:
         except BaseException:
             spawn(f"abandon {story.arrival.id}", abandon(lead, held))
             raise
-        story.has_set_out = True
+        story.set_out()
         if held is not None:
             held.is_cared_for = True
         crew = Crew(self.accounts, self.orphans, self.flights, self.terms, lead, wanted, story, drafts, held)

@@ -20,12 +20,14 @@ from gateway.core.principal import Principal
 from gateway.core.quota import FIRST_DOOR, Amounts, Claim, Exceeded, Standing, claimants_of
 from gateway.core.record import CacheUse, Record
 from gateway.core.settle import lost
+from gateway.core.spans import Stage
 from gateway.flow.background import Background
 from gateway.flow.keep import Keeper
 from gateway.flow.notices import Notices
+from gateway.flow.stages import Stages
 from gateway.flow.story import Story
 from gateway.flow.tasks import spawn
-from gateway.ports import Calendar, Clock, Journal, StoreFailed
+from gateway.ports import Calendar, Clock, Journal, StoreFailed, Traces
 
 BACKGROUND_S = 32 * 3600.0
 """How long a background response may take: the longest completion window (8 h) and a day's grace."""
@@ -47,6 +49,7 @@ class Accounts:
         calendar: for the windows of limits.
         catalog: prices and rules.
         rules: the operator's.
+        traces: take what happened; None: nobody wants to know.
     """
 
     keeper: Keeper
@@ -56,11 +59,16 @@ class Accounts:
     calendar: Calendar
     catalog: Catalog
     rules: AccountingRules
+    traces: Traces | None = None
     notices: Notices = field(init=False)
 
     def __post_init__(self) -> None:
         """Nothing has been said yet."""
         object.__setattr__(self, "notices", Notices(self.catalog))
+
+    def watch(self) -> Stages | None:
+        """What a request's stages are noted in; None: nobody wants to know."""
+        return None if self.traces is None else Stages(self.clock.ticks)
 
     def estimate(self, call: Call) -> Estimate:
         """
@@ -100,12 +108,13 @@ class Accounts:
     async def _enter(self, story: Story, *, first_only: bool) -> None:
         if story.principal is None or story.match is None or not story.match.route.counted:
             return
-        try:
-            found = await self._pass(story, story.principal, first_only=first_only)
-        except StoreFailed as failed:
-            raise Refused(unavailable(self.keeper)) from failed
-        if isinstance(found, Exceeded):
-            raise Refused(refusal(found))
+        with story.during(Stage.ADMIT if first_only else Stage.RESERVE):
+            try:
+                found = await self._pass(story, story.principal, first_only=first_only)
+            except StoreFailed as failed:
+                raise Refused(unavailable(self.keeper)) from failed
+            if isinstance(found, Exceeded):
+                raise Refused(refusal(found))
         story.standing = found
 
     async def _pass(
@@ -167,8 +176,11 @@ class Accounts:
 
     async def conclude(self, story: Story) -> None:
         """Make the record: for the journal, and for the ledger where it belongs there. Never raises what a store does."""
+        record = None
         try:
-            record = story.record(self.clock.now(), self.clock.ticks(), self.catalog, self.rules)
+            record = self.keeper.told(
+                story.record(self.clock.now(), self.clock.ticks(), self.catalog, self.rules)
+            )
             if story.noting is not None:
                 await asyncio.wait([story.noting])
             if story.is_kept and await self._runs_on(story):
@@ -177,13 +189,15 @@ class Accounts:
             await self._tell(story, record)
         finally:
             self.background.let_go(story.arrival.id)
+            if self.traces is not None and record is not None:
+                self.traces.tell(story.trace(record, self.clock.ticks()))
 
     async def _tell(self, story: Story, record: Record) -> None:
-        record = self.keeper.told(record)
         self.journal.write(record, counts=not story.is_kept)
         if story.is_kept:
             settled = None if story.cache is CacheUse.COLLAPSED else story.settlement
-            found = await self.keeper.settle(record, 0 if settled is None else settled.charged_images)
+            with story.during(Stage.SETTLE):
+                found = await self.keeper.settle(record, 0 if settled is None else settled.charged_images)
             # Another worker may have taken this one for dead, or seen the end of the response first.
             if found is None or found.verdict is Verdict.WRITTEN:
                 self.journal.count(record)

@@ -98,6 +98,8 @@ class _Airborne:
     reading: asyncio.Task[object] | None = None
     """Of the upstream, or of what another process receives."""
     leading: LeadingFlight | None = None
+    is_ours: bool = True
+    """No other process led instead when this one stopped telling others of it."""
     following: FollowedFlight | None = None
     publishing: asyncio.Task[object] | None = None
     limit: asyncio.TimerHandle | None = None
@@ -132,7 +134,8 @@ class Lead:
 
     async def leads(self) -> bool:
         """Whether no other process has taken this one for dead and leads instead. To be asked before an entry is kept."""
-        return await still_leads(self._flight.leading)
+        flight = self._flight
+        return flight.is_ours if flight.leading is None else await still_leads(flight.leading)
 
     async def over(self) -> Landing:
         """How it landed, once everybody has been told."""
@@ -343,6 +346,9 @@ class Flights:
 
     async def _publish(self, flight: _Airborne, leading: LeadingFlight) -> None:
         if not await publish(flight.cabin.tape, leading):
+            # Whoever was taken for dead meanwhile, and could not tell for that reason, must keep nothing either.
+            flight.is_ours = await still_leads(leading)
+            await leading.release()
             flight.leading = None
 
     # A flight that another process leads

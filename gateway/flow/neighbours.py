@@ -80,7 +80,7 @@ async def publish(tape: Tape, leading: LeadingFlight) -> bool:
     Tell what comes until it has ended, at a pace that holds up nobody who is aboard here.
 
     Returns:
-        False: it could not be told; the flight was released.
+        False: it could not be told; the flight is to be released.
     """
     cursor = tape.cursor(is_passenger=False)
     try:
@@ -101,7 +101,6 @@ async def publish(tape: Tape, leading: LeadingFlight) -> bool:
                 await tape.news()
     except Exception as error:  # noqa: BLE001 - whatever it is, those who are aboard here must not notice
         _log.warning("a flight is not shared any more: %s: %s", type(error).__name__, error)
-        await leading.release()
         return False
     finally:
         cursor.leave()

@@ -21,6 +21,7 @@ from gateway.core.errors import Code, Refusal, Refused, UpstreamFailed, quoted
 from gateway.core.headers import check_single, joined, up, wants_websocket
 from gateway.core.record import Outcome
 from gateway.core.routes import Match, match
+from gateway.core.spans import Stage
 from gateway.core.tags import FIELD, read_tags
 from gateway.flow.account import Accounts
 from gateway.flow.admit import Gate, admit, admit_route
@@ -78,7 +79,7 @@ class Pipeline:
 
     async def serve(self, arrival: Arrival, client: Client) -> None:
         """Answer one request, whatever happens, and record it."""
-        story = Story(arrival)
+        story = Story(arrival, stages=self.accounts.watch())
         try:
             with self.gate.below(self.rules.max_concurrent):
                 await self._answer(arrival, client, story)
@@ -107,8 +108,10 @@ class Pipeline:
     async def _answer(self, arrival: Arrival, client: Client, story: Story) -> None:
         story.match = found = _route(arrival)
         check_single(arrival.headers)
-        story.principal = principal = await identify(arrival, self.keys, self.clock)
-        admit_route(principal, found)
+        with story.during(Stage.IDENTIFY):
+            story.principal = principal = await identify(arrival, self.keys, self.clock)
+        with story.during(Stage.ADMIT):
+            admit_route(principal, found)
         if found.route.metered:
             story.tags = read_tags(joined(arrival.headers, FIELD))
         with ExitStack() as until_sent:
@@ -116,19 +119,21 @@ class Pipeline:
             until_sent.callback(spool.close)
             is_once = found.route.metered and idempotency.read(arrival.headers) is not None
             terms = None if self.sharing is None else self.sharing.terms
-            parsed = await parse(
-                arrival,
-                found,
-                client,
-                story,
-                spool,
-                max_body_bytes=self.rules.max_body_bytes,
-                terms=terms if terms is not None and (terms.enabled or is_once) else None,
-                whole=is_once,
-            )
+            with story.during(Stage.PARSE):
+                parsed = await parse(
+                    arrival,
+                    found,
+                    client,
+                    story,
+                    spool,
+                    max_body_bytes=self.rules.max_body_bytes,
+                    terms=terms if terms is not None and (terms.enabled or is_once) else None,
+                    whole=is_once,
+                )
             story.call = parsed.call
-            admit(principal, parsed.call, self.rules.default_models)
-            story.reserved = self.accounts.estimate(parsed.call)
+            with story.during(Stage.ADMIT):
+                admit(principal, parsed.call, self.rules.default_models)
+                story.reserved = self.accounts.estimate(parsed.call)
             story.credential, *others = order_for(principal.team.id, self.rules.credentials)
             telling = None
             if self.sharing is not None and found.route.metered:
@@ -146,7 +151,7 @@ class Pipeline:
                 await self.accounts.begin(story)
                 await self.accounts.look_first(story)
             send = self._sender(arrival, parsed, story, others, until_sent.pop_all())
-        story.has_set_out = True
+        story.set_out()
         fetch = Fetch(send.open, self.clock)
         try:
             async with WhilePresent(client.gone):

@@ -33,6 +33,7 @@ from gateway.core.freshness import Verdict, judge
 from gateway.core.headers import Header
 from gateway.core.idempotency import Next, Once, State, under_way
 from gateway.core.record import CacheUse
+from gateway.core.spans import Stage
 from gateway.flow.aboard import Aboard
 from gateway.flow.account import Accounts
 from gateway.flow.errand import Errand, Found
@@ -171,7 +172,8 @@ class Sharing:
         has_looked_again = False
         while True:
             looked_at = self.accounts.clock.now()
-            found = await self._look(wanted, story, looked_at)
+            with story.during(Stage.LOOK_UP):
+                found = await self._look(wanted, story, looked_at)
             if found.hit is not None:
                 return await self._give(found.hit, errand, held)
             if wanted.directives.only_if_cached:
@@ -276,8 +278,9 @@ class Sharing:
     async def _share_once(self, errand: Errand, once: Once) -> None:
         """The cache has a place for it: whoever asks the same, with another key or with none, shares it."""
         for _ in range(round(BOARDS_S / LOOK_S)):
-            async with WhilePresent(errand.client.gone):
-                held = await self.replays.begin(once, errand.story)
+            with errand.story.during(Stage.LOOK_UP):
+                async with WhilePresent(errand.client.gone):
+                    held = await self.replays.begin(once, errand.story)
             match held:
                 case Hit():
                     return await self._replay(held, errand)
@@ -333,8 +336,9 @@ class Sharing:
     async def _begin_once(self, lead: Lead, found: Found, errand: Errand, once: Once) -> bool:
         """False: the key is another call's, which is not in the air."""
         try:
-            async with WhilePresent(errand.client.gone):
-                held = await self.replays.begin(once, errand.story)
+            with errand.story.during(Stage.LOOK_UP):
+                async with WhilePresent(errand.client.gone):
+                    held = await self.replays.begin(once, errand.story)
         except BaseException:
             lead.abandon()
             raise

@@ -6,6 +6,7 @@ Each stage notes what it learned; the record is made once, at the end.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from gateway.core.call import Call
@@ -23,9 +24,11 @@ from gateway.core.quota import Standing
 from gateway.core.record import CacheUse, Outcome, Record
 from gateway.core.routes import Match
 from gateway.core.settle import Settlement, settle
+from gateway.core.spans import Stage, Trace, trace_of
 from gateway.core.units import NanoUSD
 from gateway.flow.exchange import Arrival
 from gateway.flow.fetch import Head
+from gateway.flow.stages import UNSEEN, Stages
 
 
 @dataclass(slots=True)
@@ -51,6 +54,8 @@ class Story:
     """The one that the call sets out with."""
     has_set_out: bool = False
     """The upstream was asked, or is about to be."""
+    stages: Stages | None = None
+    """When it is in which stage; None: nobody wants to know."""
     head: Head | None = None
     meter: Meter | None = None
     ending: Ending = Ending.LEFT
@@ -80,6 +85,16 @@ class Story:
     def is_kept(self) -> bool:
         """Whether the ledger has a record of it: of every call that can cost something and whose caller is known."""
         return self.match is not None and self.match.route.metered and self.principal is not None
+
+    def during(self, stage: Stage) -> AbstractContextManager[None]:
+        """A block that is part of a stage."""
+        return UNSEEN if self.stages is None else self.stages.during(stage)
+
+    def set_out(self) -> None:
+        """The upstream is asked now."""
+        self.has_set_out = True
+        if self.stages is not None:
+            self.stages.begin(Stage.UPSTREAM)
 
     def came(self, head: Head) -> None:
         """The upstream's head is there."""
@@ -156,6 +171,8 @@ class Story:
         """
         if self.observation is None:
             seen = self.observation = self._seen()
+            if self.stages is not None and seen is not None:
+                self.stages.end(Stage.UPSTREAM, ticks)
             if self.call is not None and self.reserved is not None and seen is not None:
                 at_s = self._at(now, ticks)
                 self.settlement = settle(seen, self.call, self.reserved, catalog, rules, at_s=at_s)
@@ -243,6 +260,18 @@ class Story:
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             retry_count=_retry_count(self.arrival),
+        )
+
+    def trace(self, record: Record, ticks: float) -> Trace:
+        """The trace of what happened, of which this is the record. `ticks`: when nothing more is to be done."""
+        return trace_of(
+            record,
+            () if self.stages is None else self.stages.stays,
+            self.arrival.headers,
+            template=None if self.match is None else self.match.route.template,
+            began=self.arrival.at,
+            ended=ticks,
+            is_pending=self.is_pending,
         )
 
     def _at(self, now: float, ticks: float) -> float:

@@ -21,6 +21,7 @@ from gateway.ports.idempotency import IdempotencyKeys
 from gateway.ports.ledger import DEAD_AFTER_S, Ledger, LedgerReader
 from gateway.ports.moving import LedgerSource, LedgerTarget
 from gateway.ports.outbox import Outbox, Pile
+from gateway.ports.traces import Traces
 from gateway.ports.upstream import RequestBody, Spool, Timeouts, Upstream, UpstreamReply, UpstreamRequest
 from gateway.ports.world import Calendar, Clock, Ids, Journal, KeyStore
 
@@ -54,6 +55,7 @@ __all__ = [
     "Spool",
     "StoreFailed",
     "Timeouts",
+    "Traces",
     "UnfitError",
     "Upstream",
     "UpstreamReply",

@@ -99,6 +99,7 @@ class Upstream(Protocol):
 
         Raises:
             UpstreamFailed: no answer. Its `sent` is False only if no byte of the request was written.
+            LookupError: there is no such credential. Nothing was sent.
         """
         ...
 

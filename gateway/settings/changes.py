@@ -16,7 +16,16 @@ from gateway.settings.loading import Settings
 from gateway.settings.schema import AllowSettings, Section, Sections
 
 RESTART: Final = frozenset(
-    {"server.host", "server.port", "server.workers", "ops.host", "ops.port", "store.url", "cache.url"}
+    {
+        "server.host",
+        "server.port",
+        "server.workers",
+        "ops.host",
+        "ops.port",
+        "store.url",
+        "cache.url",
+        "cache.bodies",
+    }
 )
 """Settings that hold from the gateway's start to its end."""
 NEW_WORKERS: Final = frozenset(
@@ -27,6 +36,7 @@ NEW_WORKERS: Final = frozenset(
         "server.trusted_proxies",
         "store.durability",
         "cache.max_bytes",
+        "cache.stale_if_error_s",
         "auth.pepper",
         "metrics.enabled",
         "metrics.key_labels",

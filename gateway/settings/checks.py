@@ -31,6 +31,7 @@ def cross_checks(draft: Draft, *, serves: bool = True) -> list[Fault]:
         *_upstream_credentials(draft, serves=serves),
         *_ports(draft),
         *_cache_sizes(draft),
+        *_cache_bodies(draft),
         *_taken_names(draft, ("upstream", "credential"), "name"),
         *_taken_names(draft, ("team",), "id"),
         *_taken_names(draft, ("key",), "id"),
@@ -77,6 +78,22 @@ def _cache_sizes(draft: Draft) -> Iterator[Fault]:
             f"the largest entry ({entry} bytes) is larger than the whole cache ({whole} bytes).",
             "Make max_bytes larger or max_entry_bytes smaller.",
         )
+
+
+def _cache_bodies(draft: Draft) -> Iterator[Fault]:
+    if draft.get("cache", "bodies") != "redis":
+        return
+    own = draft.get("cache", "url")
+    place: Place = ("store", "url") if own is None else ("cache", "url")
+    url = draft.get(*place)
+    if place in draft.broken or not (url is None or (isinstance(url, str) and url.startswith("sqlite:"))):
+        return
+    lies = f"{draft.name(place)} is {draft.show(place)}" if url is not None else "store.url is not set"
+    yield draft.fault(
+        ("cache", "bodies"),
+        f'"redis" cannot be: {lies}, so the cache lies in a folder, and its bodies in files there.',
+        "Remove it, or name a Redis in cache.url, such as redis://localhost:6379/0.",
+    )
 
 
 def _taken_names(draft: Draft, tables: Place, name: str) -> Iterator[Fault]:

@@ -120,10 +120,15 @@ class StoreSettings(Section):
 
 
 class CacheSettings(Section):
-    """What may be answered again, for how long and to whom. Without `url` it lies in the store."""
+    """
+    What may be answered again, for how long and to whom. Without `url` it lies in the store.
+
+    Without `bodies` they lie where the cache does: in the Redis, or as files in the folder.
+    """
 
     enabled: bool = True
     url: StoreUrl | None = None
+    bodies: Literal["redis", "files"] | None = None
     ttl_s: Positive = 86_400
     alias_ttl_s: Positive = 3600
     scope: Literal["team", "key", "org"] = "team"

@@ -33,12 +33,21 @@ from gateway.settings.shape import DELIMITER, PREFIX, Place, node_at, variables
 
 CONFIG_VARIABLE: Final = "IMAGEGATE_CONFIG"
 _API_KEY_VARIABLE: Final = "OPENAI_API_KEY"
+_TRACES_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _OPENAI: Final = UpstreamSettings().base_url
 
 
 def environment() -> Mapping[str, str]:
     """The process's environment."""
     return os.environ  # noqa: TID251 - the one reader of the environment
+
+
+def wants_traces(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the standard variables of OpenTelemetry name a receiver of traces. `environ`: None is the process's."""
+    given = environment() if environ is None else environ
+    is_off = given.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    goes_elsewhere = given.get("OTEL_TRACES_EXPORTER", "").strip().lower() not in {"", "otlp"}
+    return not is_off and not goes_elsewhere and any(given.get(name) for name in _TRACES_VARIABLES)
 
 
 def command_line(draft: Draft) -> Iterator[dict[str, Any]]:

@@ -34,13 +34,14 @@ def sqlite(folder: Path, clock: FakeClock) -> Cache:
     return SqliteCache.at(folder, clock.now, max_bytes=MAX_BYTES, stale_if_error_s=STALE_IF_ERROR_S)
 
 
-def on(address: Callable[[], RedisAddress]) -> Callable[[Path, FakeClock], Cache]:
+def on(address: Callable[[], RedisAddress], *, files: bool = False) -> Callable[[Path, FakeClock], Cache]:
     def make(folder: Path, clock: FakeClock) -> Cache:
         return RedisCache(
             address(),
             clock,
             max_bytes=MAX_BYTES,
             stale_if_error_s=STALE_IF_ERROR_S,
+            folder=folder if files else None,
             prefix=f"{folder}:",
             patience=PATIENCE,
         )
@@ -53,6 +54,7 @@ MAKERS: dict[str, Callable[[Path, FakeClock], Cache]] = {
     "redis": on(lambda: shared_server("redis").address),
     "valkey": on(lambda: shared_server("valkey").address),
     "cluster": on(lambda: shared_cluster().address),
+    "redis with files": on(lambda: shared_server("redis").address, files=True),
 }
 """Each gives one more process's cache on the store that is named by the folder."""
 

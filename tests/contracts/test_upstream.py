@@ -144,6 +144,12 @@ class TestGoingUp:
             assert seen.header("openai-organization") == "org-2"
             assert seen.header("openai-project") == "proj_2"
 
+    async def test_as_nobody_it_knows_it_asks_nothing(self, make: Make) -> None:
+        async with pair(make) as (upstream, server):
+            with pytest.raises(LookupError):
+                await upstream.open(asking(credential="third"))
+            assert server.connections == 0
+
     async def test_no_body_is_not_an_empty_body(self, make: Make) -> None:
         async with pair(make) as (upstream, server):
             for method, body, length in (("GET", None, None), ("POST", (), "0")):

@@ -193,6 +193,12 @@ async def test_what_is_no_end_is_asked_again(care: Care, said: Reply) -> None:
     assert care.upstream.script == []
 
 
+async def test_one_whose_credential_is_configured_no_more_is_asked_for_when_it_is_back(care: Care) -> None:
+    care.upstream.script = [KeyError("default"), KeyError("default"), body("completed")]
+    await care.begun()
+    assert (await settled(care)).tokens_from is TokensFrom.REPORTED
+
+
 async def test_misses_count_in_a_row_only(care: Care) -> None:
     miss = Reply(status=404)
     care.upstream.script = [miss, miss, body("queued"), miss, miss, body("completed")]

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.sqlite.flight_lead import SqliteLead
 from gateway.adapters.sqlite.flights import SqliteFlights
 from gateway.core.errors import Failure, UpstreamFailed
 from gateway.core.flight import Cut, Duty, Entrance, Erred, Failed, Landing, Lost, Stored, Withheld
 from gateway.core.freshness import Reason
 from gateway.flow.flights import Flights, Follow, Joined, Lead, Stranded
 from gateway.flow.reel import Reel
+from gateway.ports import LEASE_S, StoreFailed
 from gateway.ports import Flights as SharedFlights
 from tests.support.clock import FakeClock
 from tests.support.flights import Client, Hands, Upstream, entrance, follow, lead, listen, take_off
@@ -437,3 +439,32 @@ async def test_who_is_cancelled_while_it_is_found_out_leaves_its_place_to_the_ne
                 await listen(client, joined)
     assert landing == Stored()
     await flights.aclose()
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["still leads", "was taken for dead"])
+async def test_a_leader_that_cannot_tell_any_more_keeps_its_answer_only_if_it_still_led(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_lost: bool
+) -> None:
+    clock = FakeClock()
+    here, there = SqliteFlights(tmp_path, clock.now), SqliteFlights(tmp_path, clock.now)
+    flights, others = alone(clock, here), alone(clock, there)
+    led = await lead(flights, looked_at=clock.now())
+    if is_lost:
+        clock.seconds += LEASE_S + 1
+        assert isinstance(await lead(others, looked_at=clock.now()), Lead)
+    upstream, own = Upstream(), Client()
+
+    async def fails(_self: object, _piece: bytes) -> None:
+        raise StoreFailed("disk full", unknown=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteLead, "write", fails)
+        listen(own, take_off(led, upstream, Hands()))
+        upstream.answers()
+        upstream.says(b"one")
+        await until(lambda: led._flight.leading is None, every_s=0.001)
+    assert await led.leads() is not is_lost
+    upstream.ends()
+    await led.over()
+    await flights.aclose()
+    await others.aclose()

@@ -17,6 +17,7 @@ from gateway.core.headers import Header
 from gateway.core.pricing import AccountingRules
 from gateway.core.principal import Allow, Principal, digest_of
 from gateway.core.record import Outcome, Record, TokensFrom
+from gateway.core.spans import Trace
 from gateway.core.units import usd_text
 from gateway.flow.account import Accounts
 from gateway.flow.background import Background
@@ -25,7 +26,7 @@ from gateway.flow.keep import Keeper
 from gateway.flow.orphans import Orphans
 from gateway.flow.pipeline import Pipeline, Rules
 from gateway.flow.relay import HELD_BYTES
-from gateway.flow.tasks import ClientGoneError
+from gateway.flow.tasks import ClientGoneError, spawn
 from tests.support.clock import FakeClock
 from tests.support.gateway import CATALOG, DEFAULT_MODELS, Books, ListJournal, principal
 from tests.support.outbox import ListOutbox
@@ -78,6 +79,19 @@ class Listener:
 
 
 @dataclass
+class ListTraces:
+    """Takes traces."""
+
+    told: list[Trace] = field(default_factory=list)
+
+    def tell(self, trace: Trace) -> None:
+        self.told.append(trace)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@dataclass
 class House:
     """A pipeline with its ports."""
 
@@ -89,6 +103,7 @@ class House:
     books: Books = field(default_factory=Books)
     finish: bool = False
     limit_s: float = 20.0
+    traces: ListTraces | None = None
 
     def __post_init__(self) -> None:
         rules = Rules(
@@ -107,7 +122,9 @@ class House:
         )
         calendar = ZoneCalendar("UTC")
         keeper = Keeper(books, ListOutbox(), self.journal, self.clock, calendar)
-        accounts = Accounts(keeper, self.journal, background, self.clock, calendar, CATALOG, money)
+        accounts = Accounts(
+            keeper, self.journal, background, self.clock, calendar, CATALOG, money, self.traces
+        )
         self.orphans = Orphans(accounts, finish=self.finish, most=2, limit_s=self.limit_s)
         self.pipeline = Pipeline(rules, self.clock, keys, self.upstream, self._spool, accounts, self.orphans)
         self.open_spools = 0
@@ -184,6 +201,69 @@ async def test_what_can_be_refused_early_is(
         code.code,
         code.status,
     )
+
+
+class TestTraces:
+    """One for each request, when all is over."""
+
+    async def test_a_call_was_in_each_stage_once_on_its_way(self) -> None:
+        traces = ListTraces()
+        await House(Scripted([Reply(script=[b"one"])]), traces=traces).serve(Listener())
+        (trace,) = traces.told
+        assert [one.name for one in trace.stages] == [
+            "identify",
+            "admit",
+            "parse",
+            "admit",
+            "reserve",
+            "upstream",
+            "settle",
+        ]
+        assert trace.root.attributes["imagegate.outcome"] == "completed"
+        assert not any(one.fault for one in (trace.root, *trace.stages))
+
+    @pytest.mark.parametrize(
+        ("asked", "who", "faults"),
+        [
+            pytest.param(arrival("/v1/nothing"), principal(), {}, id="no route"),
+            pytest.param(arrival(headers=()), principal(), {"identify": "invalid_api_key"}, id="no key"),
+            pytest.param(arrival(), principal(Allow(routes=())), {"admit": "not_allowed"}, id="route"),
+            pytest.param(
+                arrival(), principal(Allow(models=())), {"admit": "not_allowed", "settle": None}, id="model"
+            ),
+        ],
+    )
+    async def test_a_refusal_is_told_of_the_stage_that_said_no(
+        self, asked: Arrival, who: Principal, faults: dict[str, str | None]
+    ) -> None:
+        traces = ListTraces()
+        await House(Scripted([]), who, traces=traces).serve(Listener(), asked)
+        (trace,) = traces.told
+        said = {one.name: one.fault for one in trace.stages}
+        assert {name: said[name] for name in faults} == faults
+        assert trace.root.fault is None
+
+    async def test_one_too_many_is_a_trace_of_no_stage(self) -> None:
+        traces = ListTraces()
+        await House(Scripted([]), max_concurrent=0, traces=traces).serve(Listener())
+        (trace,) = traces.told
+        assert (trace.stages, trace.root.fault) == ((), "overloaded")
+
+    async def test_a_client_that_leaves_leaves_a_call_whose_trace_comes_at_its_end(self) -> None:
+        traces, more = ListTraces(), asyncio.Event()
+        house = House(Scripted([Reply(headers=SSE, script=[b"one", more, DONE])]), finish=True, traces=traces)
+        client = Listener()
+        serving = spawn("serve", house.serve(client))
+        await settle()
+        client.left.set()
+        await serving
+        assert traces.told == []
+        more.set()
+        await settle()
+        (trace,) = traces.told
+        assert trace.root.attributes["imagegate.outcome"] == "client_gone"
+        assert [one.name for one in trace.stages][-2:] == ["upstream", "settle"]
+        assert trace.stages[-2].fault is None
 
 
 class TestEndings:

@@ -1,5 +1,6 @@
 """What a reader needs is written down, and stays written down."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from deploy import metrics_page
 from gateway.cli.main import COMMANDS
 from gateway.core.errors import Code
 from gateway.core.routes import ROUTES
+from gateway.core.spans import Stage
 from gateway.settings.changes import NEW_WORKERS, RESTART
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,16 @@ def test_every_command_is_mentioned_to_a_newcomer(command: str) -> None:
 def test_the_page_about_metrics_is_what_the_code_says() -> None:
     """`make generated` writes it."""
     assert text("docs/metrics.md") == metrics_page.page()
+
+
+def test_every_span_and_every_attribute_is_documented() -> None:
+    code, page = text("gateway/core/spans.py"), text("docs/tracing.md")
+    attributes = set(re.findall(r'"((?:error|gen_ai|http|imagegate)\.[a-z_.]+)"', code))
+    assert attributes == set(re.findall(r"`((?:error|gen_ai|http|imagegate)\.[a-z_.]+)`", page)) - {
+        "gen_ai.response.model",
+        "imagegate.traces",
+    }
+    assert [stage for stage in Stage if f"| `{stage.value}` |" not in page] == []
 
 
 def test_every_page_is_linked_from_the_readme() -> None:

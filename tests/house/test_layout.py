@@ -11,6 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("core", "flow", "adapters", "web")
 TESTED_ELSEWHERE = {
+    "adapters/blob_body.py": "tests/contracts/test_cache.py",
+    "adapters/blob_draft.py": "tests/contracts/test_cache.py",
+    "adapters/room.py": "tests/adapters/sqlite/test_cache.py",
     "flow/sharing.py": "tests/system/test_sharing.py",
     "flow/aboard.py": "tests/system/test_sharing.py",
     "flow/crew.py": "tests/system/test_sharing.py",
@@ -29,9 +32,13 @@ TESTED_ELSEWHERE = {
     "web/ops.py": "tests/system/test_streams.py",
 }
 PARTS_OF_ADAPTERS = {
+    "blob_body": "sqlite, redis",
+    "blob_draft": "sqlite, redis",
+    "blobs": "sqlite, redis",
     "connection": "transport",
     "dial": "transport",
     "pool": "transport",
+    "room": "sqlite, redis",
     "wire": "transport",
     "workers": "sqlite, redis",
 }

@@ -1,5 +1,6 @@
 """What a new configuration changes, and when that comes into force."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,10 @@ PEOPLE = '[[team]]\nid = "t"\n[[key]]\nid = "k"\nteam = "t"\nsecret = "sk-k"\n'
 
 
 def settings(text: str = "", *, people: str = PEOPLE) -> Settings:
-    path = Path("/dev/shm") / "imagegate-changes.toml"  # noqa: S108 - read at once, and gone
-    path.write_text(f"{text}\n{people}")
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "imagegate.toml"
+        path.write_text(f"{text}\n{people}")
         return load(path, {"OPENAI_API_KEY": "sk-up"})
-    finally:
-        path.unlink()
 
 
 def test_nothing_changes_nothing() -> None:

@@ -116,6 +116,40 @@ def test_the_largest_entry_fits_into_the_cache(tmp_path: Path) -> None:
     assert "67108864 bytes" in fault.problem
 
 
+@pytest.mark.parametrize(
+    ("text", "lies"),
+    [
+        ("", "store.url is not set"),
+        ('url = "sqlite:///kept"', 'cache.url is "sqlite://…"'),
+        ('[store]\nurl = "sqlite:///all"', 'store.url is "sqlite://…"'),
+        ('url = "sqlite:///kept"\n[store]\nurl = "redis://h"', 'cache.url is "sqlite://…"'),
+    ],
+)
+def test_bodies_of_a_cache_in_a_folder_cannot_lie_in_a_redis(tmp_path: Path, text: str, lies: str) -> None:
+    [fault] = faults_in(tmp_path, f'{PAID}[cache]\nbodies = "redis"\n{text}')
+
+    assert fault.key == "cache.bodies"
+    assert lies in fault.problem
+    assert "cache.url" in fault.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "bodies"),
+    [
+        ("", None),
+        ('bodies = "files"', "files"),
+        ('url = "sqlite:///kept"\nbodies = "files"', "files"),
+        ('url = "redis://h"\nbodies = "redis"', "redis"),
+        ('bodies = "redis"\n[store]\nurl = "redis+cluster://h"', "redis"),
+        ('bodies = "files"\n[store]\nurl = "redis://h"', "files"),
+    ],
+)
+def test_bodies_lie_in_files_or_in_the_redis_that_the_cache_lies_in(
+    tmp_path: Path, text: str, bodies: str | None
+) -> None:
+    assert load_text(tmp_path, f"{PAID}[cache]\n{text}").cache.bodies == bodies
+
+
 LIMITED = '[org]\nlimits = ["$9000000 per month", "{} per month"]\n[[team]]\nid = "a"\nlimits = ["$9,000,001 total"]\n'
 
 

@@ -39,7 +39,7 @@ def test_settings_that_work_already_are_not_named(tmp_path: Path) -> None:
 
 
 def test_settings_that_wait_for_their_part_are_named_once_even_at_their_default(tmp_path: Path) -> None:
-    text = HONOURED + '[auth]\npepper = "salt and pepper of some length"\n[store]\nurl = "redis://h"\n'
+    text = HONOURED + '[auth]\npepper = "salt-and-pepper-of-some-length"\n[store]\nurl = "redis://h"\n'
     text += '[[key]]\nid = "b"\nteam = "a"\nsecret = "sk-b"\ninject_safety_identifier = true\n'
     text += '[[key]]\nid = "c"\nteam = "a"\nsecret = "sk-c"\ninject_safety_identifier = false\n'
 

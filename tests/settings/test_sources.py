@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.limits import parse_limit
 from gateway.settings import ConfigError, config_path, default_of, load, setting_names
+from gateway.settings.sources import wants_traces
 from tests.support.config import PAID, faults_in, load_text, write
 
 
@@ -205,3 +206,22 @@ def test_without_a_mapping_the_processs_environment_is_read(
 
     assert path == file
     assert load(path).server.port == 7123
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "True"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "false"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "otlp"}, True),
+    ],
+)
+def test_traces_are_wanted_where_the_standard_variables_name_a_receiver(
+    environ: dict[str, str], wanted: bool
+) -> None:
+    assert wants_traces(environ) is wanted

@@ -107,7 +107,15 @@ def _gateway(folder: Path, sandbox_url: str, upstream: str, keys: str) -> Iterat
     file = folder / "gateway.toml"
     rest = f'{keys}\n[store]\nurl = "sqlite:///{folder}/data"\n[log]\nlevel = "error"\nformat = "text"\n'
     file.write_text(
-        SETTINGS.format(base_url=f"{sandbox_url}/v1", api_key="sk-up", key=KEY, upstream=upstream, rest=rest)
+        SETTINGS.format(
+            base_url=f"{sandbox_url}/v1",
+            api_key="sk-up",
+            key=KEY,
+            upstream=upstream,
+            rest=rest,
+            cached="false",
+            cache="",
+        )
     )
     settings = load(file, {})
     built = app.build(settings, _NOBODYS_PORT)

@@ -1,13 +1,15 @@
 """
 A process that keeps answers in a Redis as fast as it can, and says which were kept.
 
-`python -m tests.support.redis_cache_writer PORT NAME`: as `cache_writer`, without an end.
+`python -m tests.support.redis_cache_writer PORT NAME [FOLDER]`: as `cache_writer`, without an end. With a folder, bodies
+lie there.
 """
 
 import asyncio
 import os
 import sys
 from itertools import count
+from pathlib import Path
 
 from gateway.adapters.redis.cache import RedisCache
 from gateway.adapters.redis.connection import RedisAddress
@@ -16,9 +18,9 @@ from tests.support.cache_writer import AT_ONCE, body_numbered, name_of
 from tests.support.clock import FakeClock
 
 
-async def main(port: int, name: str) -> None:
+async def main(port: int, name: str, folder: Path | None) -> None:
     address = RedisAddress("server", (("127.0.0.1", port),))
-    cache = RedisCache(address, FakeClock(), max_bytes=1 << 30)
+    cache = RedisCache(address, FakeClock(), max_bytes=1 << 30, folder=folder)
     numbers = count()
 
     async def client() -> None:
@@ -31,4 +33,4 @@ async def main(port: int, name: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]) if sys.argv[3:] else None))

@@ -54,7 +54,7 @@ class Reply:
 class Scripted:
     """Plays its answers in order; an exception is raised in place of one, an event waited for."""
 
-    script: list[Reply | UpstreamFailed | asyncio.Event]
+    script: list[Reply | UpstreamFailed | LookupError | asyncio.Event]
     requests: list[UpstreamRequest] = field(default_factory=list)
     bodies: list[bytes | None] = field(default_factory=list)
 
@@ -64,7 +64,7 @@ class Scripted:
         self.bodies.append(None if body is None else b"".join([piece async for piece in body.pieces()]))
         while isinstance(step := self.script.pop(0), asyncio.Event):
             await step.wait()
-        if isinstance(step, UpstreamFailed):
+        if isinstance(step, UpstreamFailed | LookupError):
             raise step
         return step
 

@@ -11,6 +11,7 @@ from gateway.core.ledger import LedgerFilter
 from gateway.core.record import Record
 from tests.support.books import Books, eventually
 from tests.support.process import KEY, Running
+from tests.support.workers import callers_of, workers_of
 
 ASK: dict[str, Any] = {"model": "gpt-image-2", "prompt": "a cat", "size": "1024x1024", "quality": "low"}
 
@@ -58,9 +59,14 @@ class Pair:
             **({"X-Sandbox": steering} if steering else {}),
             **(headers or {}),
         }
+        url = f"{self.gateway.url}/v1/images/generations"
+        workers = len(workers_of(self.gateway))
+        if times > workers > 1:
+            # As many to each of them.
+            async with callers_of(self.gateway, times // workers) as clients:
+                return await asyncio.gather(*(one.post(url, json=body, headers=sent) for one in clients))
         limits = httpx2.Limits(max_connections=None)
         async with httpx2.AsyncClient(timeout=60, limits=limits, trust_env=False) as client:
-            url = f"{self.gateway.url}/v1/images/generations"
             return await asyncio.gather(*(client.post(url, json=body, headers=sent) for _ in range(times)))
 
 

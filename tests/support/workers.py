@@ -1,12 +1,17 @@
 """The worker processes of a gateway that runs several, as the system's table of processes tells."""
 
+import asyncio
 import os
 import signal
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import httpx2
+
 from tests.support.process import Running
+
+PATIENCE_S = 60.0
 
 
 def workers_of(gateway: Running) -> list[int]:
@@ -36,18 +41,49 @@ def sockets_of(pid: int) -> int:
     return found
 
 
-def has_connection_to(pid: int, port: int) -> bool:
-    """Whether a process has an established TCP connection to this port of 127.0.0.1 (proc_net(5), proc_pid_fd(5))."""
-    inodes = set()
-    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
-        _, _, remote, state, *rest = line.split()
-        if state == "01" and int(remote.partition(":")[2], 16) == port:
-            inodes.add(f"socket:[{rest[5]}]")
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+def leads_a_flight(pid: int) -> bool:
+    """Whether a process writes what an upstream answers to a file of flights (proc_pid_fd(5), proc_pid_fdinfo(5))."""
+    folder = Path(f"/proc/{pid}/fd")
+    for descriptor in folder.iterdir():
         with suppress(OSError):
-            if descriptor.readlink().name in inodes:
+            if descriptor.readlink().parent.name != "flights":
+                continue
+            flags = (
+                (folder.parent / "fdinfo" / descriptor.name)
+                .read_text(encoding="ascii")
+                .partition("flags:")[2]
+            )
+            if int(flags.split()[0], 8) & os.O_APPEND:
                 return True
     return False
+
+
+@asynccontextmanager
+async def callers_of(gateway: Running, each: int) -> AsyncIterator[list[httpx2.AsyncClient]]:
+    """
+    Clients with a connection each, so many to every worker.
+
+    Left to itself the system may give all connections to one of them: the others stand still while they are made.
+    """
+    workers = workers_of(gateway)
+    limits = httpx2.Limits(max_connections=1, keepalive_expiry=PATIENCE_S)
+    async with AsyncExitStack() as stack:
+        found: list[httpx2.AsyncClient] = []
+        for worker in workers:
+            others = [one for one in workers if one != worker]
+            tell(others, signal.SIGSTOP)
+            try:
+                mine = [
+                    await stack.enter_async_context(
+                        httpx2.AsyncClient(timeout=PATIENCE_S, limits=limits, trust_env=False)
+                    )
+                    for _ in range(each)
+                ]
+                await asyncio.gather(*(one.get(f"{gateway.url}/livez") for one in mine))
+            finally:
+                tell(others, signal.SIGCONT)
+            found += mine
+        yield found
 
 
 def kill_all(gateway: Running) -> None:

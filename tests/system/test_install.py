@@ -39,7 +39,15 @@ def test_sandbox_and_gateway_run_from_another_folder(python: str, tmp_path: Path
     with running("sandbox", "--port", "0", "--speed", "0", folder=tmp_path, python=python) as sandbox:
         config = tmp_path / "gateway.toml"
         config.write_text(
-            SETTINGS.format(base_url=f"{sandbox.url}/v1", api_key="sk-up", key=KEY, upstream="", rest="")
+            SETTINGS.format(
+                base_url=f"{sandbox.url}/v1",
+                api_key="sk-up",
+                key=KEY,
+                upstream="",
+                rest="",
+                cached="false",
+                cache="",
+            )
         )
         with running(
             "serve", "--config", str(config), "--port", "0", folder=tmp_path, python=python

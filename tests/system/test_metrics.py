@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -114,7 +115,9 @@ async def test_under_load_whoever_is_asked_tells_the_sums_of_the_ledger(tmp_path
         assert "_created" not in found.text
 
 
-async def test_kill_9_of_a_worker_lowers_no_counter_and_the_new_one_counts_on(tmp_path: Path) -> None:
+async def test_kill_9_of_a_worker_lowers_no_counter_and_the_new_one_counts_on(
+    tmp_path: Path, figure: Callable[[str, int], None]
+) -> None:
     chance = random.Random(SEED)
     with (
         sandbox_process(tmp_path) as sandbox,
@@ -169,9 +172,12 @@ async def test_kill_9_of_a_worker_lowers_no_counter_and_the_new_one_counts_on(tm
             return (await look()).total("in_flight") == 0
 
         await eventually(is_empty, 30, lambda: "what the dead had in flight is not forgotten")
+        figure("`kill -9` of a worker that lowered no counter", KILLS)
 
 
-async def test_what_strangers_make_up_makes_no_series(tmp_path: Path) -> None:
+async def test_what_strangers_make_up_makes_no_series(
+    tmp_path: Path, figure: Callable[[str, int], None]
+) -> None:
     """Distinct models, keys, paths, sizes, qualities, methods."""
     rest = f'{TWO_WORKERS}[[key]]\nid = "narrow"\nteam = "team"\nsecret = "sk-narrow"\nallow = {{ models = ["one"] }}\n'
     with (
@@ -228,6 +234,7 @@ async def test_what_strangers_make_up_makes_no_series(tmp_path: Path) -> None:
         assert statuses.keys() == {401, 403, 404}
         assert last.total("requests_total", model="other") >= STRANGERS
         assert set(last.by("images_total", "model")) <= {"other"}
+        figure("models, keys and paths that somebody made up, each, without a new series", next(numbers))
 
 
 async def test_series_of_keys_are_shown_where_they_are_wanted(tmp_path: Path) -> None:

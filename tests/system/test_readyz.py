@@ -12,6 +12,7 @@ from tests.support.books import eventually
 from tests.support.locker import locked
 from tests.support.process import KEY, Running, gateway_process
 from tests.support.raw import PATIENCE_S, Wire, raw_client, raw_upstream, request_bytes
+from tests.support.redis import redis_server
 
 pytestmark = pytest.mark.system
 NOBODY = "http://127.0.0.1:9/v1"
@@ -80,6 +81,33 @@ async def test_where_calls_pass_uncounted_it_is_ready_without_its_ledger_and_say
         status, said = await until_it_says(gateway.port, "degraded")
         assert status == 200
         assert said["parts"]["ledger"].endswith("; calls pass uncounted")
+
+
+async def test_without_the_redis_that_holds_its_ledger_it_is_not_ready(tmp_path: Path) -> None:
+    with (
+        redis_server(tmp_path) as redis,
+        gateway_process(NOBODY, tmp_path, rest=f'[store]\nurl = "{redis.url}"\n') as gateway,
+    ):
+        assert (await until_it_says(gateway.port, "ready"))[0] == 200
+        redis.pause()
+        status, said = await until_it_says(gateway.port, "unavailable")
+        assert status == 503
+        assert said["parts"]["ledger"].endswith("; calls are refused")
+        redis.resume()
+        assert (await until_it_says(gateway.port, "ready"))[0] == 200
+
+
+async def test_without_the_redis_that_holds_its_cache_it_is_ready_and_says_so(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as redis:
+        cache = f'url = "{redis.url}"'
+        with gateway_process(NOBODY, tmp_path, cached=True, cache=cache) as gateway:
+            assert (await until_it_says(gateway.port, "ready"))[0] == 200
+            redis.pause()
+            status, said = await until_it_says(gateway.port, "degraded")
+            assert (status, said["parts"]["ledger"]) == (200, "ok")
+            assert said["parts"]["cache"] != "ok"
+            redis.resume()
+            assert (await until_it_says(gateway.port, "ready"))[0] == 200
 
 
 async def test_while_it_stops_it_is_not_ready_and_what_is_open_is_still_answered(tmp_path: Path) -> None:

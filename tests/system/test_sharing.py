@@ -104,9 +104,9 @@ async def test_a_stream_that_was_read_to_its_end_is_completed_whoever_made_the_c
         for prompt in ("one", "two", "three"):
             stream = await client.images.generate(**ASK | {"prompt": prompt}, stream=True, partial_images=1)
             assert len([event async for event in stream]) == 2
-    raw = await pair.all_ask(5, ASK | {"stream": True, "prompt": "four"}, steering="delay_ms=500")
+    raw = await pair.all_ask(6, ASK | {"stream": True, "prompt": "four"}, steering="delay_ms=500")
     assert {answer.status_code for answer in raw} == {200}
-    records = await pair.written(8)
+    records = await pair.written(9)
     assert {one.outcome for one in records} == {Outcome.COMPLETED}
     assert [one.cache for one in records].count(CacheUse.MISS) == 4
 

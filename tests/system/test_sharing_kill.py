@@ -12,12 +12,12 @@ import httpx2
 import pytest
 
 from gateway.core.ledger import LedgerFilter
-from gateway.core.record import Outcome
+from gateway.core.record import CacheUse, Outcome
 from tests.conftest import FULL, SEED
 from tests.support.books import eventually
 from tests.support.process import KEY, Running, gateway_process, sandbox_process
 from tests.support.sharing import ASK, Pair
-from tests.support.workers import has_connection_to, tell, workers_of
+from tests.support.workers import callers_of, leads_a_flight, tell, workers_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800), pytest.mark.xdist_group("sharing-kill")]
 ROUNDS = 30 if FULL else 3
@@ -73,13 +73,12 @@ async def test_when_the_leading_worker_is_killed_nobody_gets_half_of_two_answers
     for number in range(ROUNDS):
         body = ASK | {"prompt": f"a cat {number}"} | ({"stream": True, "partial_images": 2} if stream else {})
         workers, before = await two_workers(pair.gateway), await asyncio.to_thread(pair.visits)
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-        async with httpx2.AsyncClient(timeout=60, limits=limits, trust_env=False) as client:
-            asking = [asyncio.create_task(one_asks(client, pair, body)) for _ in range(CALLERS)]
+        async with callers_of(pair.gateway, CALLERS // 2) as clients:
+            asking = [asyncio.create_task(one_asks(client, pair, body)) for client in clients]
             leader: list[int] = []
 
             async def somebody_leads(leader: list[int] = leader, workers: list[int] = workers) -> bool:
-                leader[:] = [one for one in workers if has_connection_to(one, pair.sandbox.port)]
+                leader[:] = [one for one in workers if leads_a_flight(one)]
                 return len(leader) == 1
 
             await eventually(somebody_leads)
@@ -93,10 +92,15 @@ async def test_when_the_leading_worker_is_killed_nobody_gets_half_of_two_answers
         if whole:
             answered += 1
             [again] = await pair.all_ask(1, body, steering=f"delay_ms={DELAY_MS}")
-            assert again.content == whole.pop()
-            assert await asyncio.to_thread(pair.visits) - before == visits
+            # It may have died between the last byte that it told others and the commit: then it is made anew.
+            is_kept = await asyncio.to_thread(pair.visits) - before == visits
+            assert (again.content == whole.pop()) is is_kept
     figure(f"`kill -9` of the worker that leads a flight ({'streamed' if stream else 'plain'})", ROUNDS)
     figure("of them with an answer from the next leader", answered)
+    # Of a stream everybody has the head at once.
+    assert stream or answered >= ROUNDS // 3, (
+        "those of the other worker that had got nothing are given an answer"
+    )
 
     async def nothing_is_open() -> bool:
         return await pair.books.is_quiet()
@@ -105,5 +109,6 @@ async def test_when_the_leading_worker_is_killed_nobody_gets_half_of_two_answers
     assert await pair.books.ledger.verify() == ()
     records = [one async for one in pair.books.ledger.export(LedgerFilter())]
     assert sum(one.cost_nusd for one in records) >= pair.billed()[1]
-    lost = [one for one in records if one.outcome is Outcome.LOST]
-    assert len(lost) >= ROUNDS, "each killed leader's call was charged"
+    made = [one for one in records if one.cache is CacheUse.MISS]
+    assert len(made) == await asyncio.to_thread(pair.visits), "each call that went up has its record"
+    assert any(one.outcome is Outcome.LOST for one in made)

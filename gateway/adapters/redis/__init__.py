@@ -1,10 +1,15 @@
 """
 The shared store: Redis from 7.0 or Valkey, as one server, behind Sentinel, or as a Cluster.
 
-`connection` reaches it and says what a failure means, `scripts` runs the Lua that lies in `lua/`. Nothing here relies on
+`connection` reaches it and says what a failure means, and `scripts` runs the Lua that lies in `lua/`. Nothing here relies on
 more than Redis 7.0 has.
 
+Of the ledger, `acts` knows the scripts and their keys, `ledger_store` asks the server within a bound, `fitness` looks at it
+at the start, `rows` and `claims` turn values into what is kept and back, `queries` are the reads, `verify` sees whether it
+adds up, and `ledger` puts them together as the Ledger port; `idempotency` lies beside it.
+
 `store` asks, for what a call can do without, within bounds. The cache is `cache` over `cache_records`, `cache_bodies` and
-`cache_index`; `cache_draft` writes a body, `cache_body` gives it. Flights are `flights`, with `flight_lead` and
+`cache_index`; `cache_draft` writes a body, `cache_body` gives it. Bodies lie on a shelf, `cache_shelf`, in the server or in
+files of the machine, `cache_folder`; `cache_marks` tells machines apart. Flights are `flights`, with `flight_lead` and
 `flight_follow` at their ends and `flight_tower` for what they say to the server.
 """

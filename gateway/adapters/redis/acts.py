@@ -13,20 +13,15 @@ from gateway.adapters.redis.scripts import Script
 
 TAG: Final = "imagegate"
 """What keys have in braces, unless the operator's deployment says otherwise."""
-_SHARED: Final = {
-    "enter": ("ledger", "quota"),
-    "standing": ("ledger", "quota"),
-    "once": ("ledger", "settlement"),
-    "settle": ("ledger", "settlement"),
-    "lose": ("ledger", "settlement"),
-    "prune": ("ledger", "settlement"),
-    "response": ("ledger", "settlement"),
-    "page": ("ledger", "settlement"),
-    "mend": ("ledger", "settlement"),
-    "books": ("ledger", "settlement"),
-    "take": ("ledger", "settlement"),
-}
-"""Which files go before a script's own; where nothing is said, `ledger`."""
+_LOOKS: Final = frozenset(
+    {"books", "census", "count", "estate", "page", "response", "roll", "span", "standing"}
+)
+"""Acts that write nothing, and that may find nothing."""
+_QUOTA: Final = frozenset({"enter", "standing"})
+_SETTLEMENT: Final = frozenset(
+    {"once", "settle", "lose", "prune", "response", "page", "mend", "books", "take"}
+)
+"""Acts with `quota`, and with `settlement`, before their own text; `ledger` goes before all."""
 _KEYS: Final = re.compile(r"^-- keys: (.+)$", re.MULTILINE)
 
 
@@ -46,7 +41,13 @@ class Act:
         self.name = name
         self.keys = tuple(found[1].split())
         names = ", ".join(f"{one} = KEYS[{number}]" for number, one in enumerate(self.keys, 1))
-        shared = ((folder / f"{one}.lua").read_text("utf-8") for one in _SHARED.get(name, ("ledger",)))
+        parts = {
+            "ledger": True,
+            "guard": name not in _LOOKS,
+            "quota": name in _QUOTA,
+            "settlement": name in _SETTLEMENT,
+        }
+        shared = ((folder / f"{one}.lua").read_text("utf-8") for one, is_part in parts.items() if is_part)
         self.script = Script("\n".join((f"local key = {{{names}}}", *shared, own)))
 
 

@@ -1,8 +1,8 @@
 """
 The `Cache` port over Redis or Valkey, for gateways on any number of machines.
 
-Entries lie with their keys (cache_records.py), bodies by themselves (cache_bodies.py), and an index says how much there
-is (cache_index.py).
+Entries lie with their keys (cache_records.py), bodies by themselves on a shelf (cache_shelf.py), in the server or in a
+folder of each machine, and an index says how much there is (cache_index.py).
 
 An entry is kept in this order: the body, the index, the record, by which it is found. It is forgotten in the reverse
 one. So whatever a process was about when it died, nothing is found that has no body for long; what is left in the index
@@ -14,14 +14,17 @@ kept, told in the log once a minute.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from gateway.adapters.redis.cache_bodies import Bodies, LostBodyError
-from gateway.adapters.redis.cache_body import RedisBody, opened
-from gateway.adapters.redis.cache_draft import RedisDraft
+from gateway.adapters.redis.cache_folder import FolderShelf
 from gateway.adapters.redis.cache_index import AT_ONCE, Index, Kept, Numbered, key_and_form, name_of
+from gateway.adapters.redis.cache_marks import mark_of, marked
 from gateway.adapters.redis.cache_records import Lying, Records
+from gateway.adapters.redis.cache_shelf import ServerShelf, Shelf
 from gateway.adapters.redis.connection import RedisAddress
 from gateway.adapters.redis.store import Store
 from gateway.core.allotment import Allotment
@@ -29,7 +32,7 @@ from gateway.core.cachekey import CacheKey
 from gateway.core.entry import CacheFilter, CacheStats, Entry, Share, packed
 from gateway.core.ledger import micros
 from gateway.flow.tasks import spawn
-from gateway.ports import Clock, StoreFailed
+from gateway.ports import CacheBody, Clock, Draft, StoreFailed
 
 PREFIX: Final = "imagegate:"
 HELD_BYTES: Final = 4 << 20
@@ -61,6 +64,7 @@ class RedisCache:
         clock: of this machine.
         max_bytes: of all entries, as `CacheStats.bytes` counts them.
         stale_if_error_s: seconds past its life in which an entry is of use.
+        folder: in which this machine's bodies lie; None: they lie in the Redis.
         prefix: of all keys.
         patience: times as long as `store` says may everything take: for tests on busy machines.
     """
@@ -72,6 +76,7 @@ class RedisCache:
         *,
         max_bytes: int,
         stale_if_error_s: float = 0.0,
+        folder: Path | None = None,
         prefix: str = PREFIX,
         patience: float = 1.0,
     ) -> None:
@@ -83,7 +88,10 @@ class RedisCache:
         self._index = Index(self._store, prefix)
         self._records = Records(self._store, prefix)
         self._bodies = Bodies(self._store, prefix)
-        self._memory = Allotment(HELD_BYTES, HELD_TOGETHER_BYTES)
+        memory = Allotment(HELD_BYTES, HELD_TOGETHER_BYTES)
+        self._server = ServerShelf(self._bodies, memory, most_bytes=max_bytes)
+        self._shelf: Shelf = self._server if folder is None else FolderShelf(folder, clock.now, memory)
+        """On which new bodies are laid."""
         self._places: dict[str, str] = {}
         """Digest -> body, as it was found last."""
         self._touches: dict[str, int] = {}
@@ -98,45 +106,44 @@ class RedisCache:
     async def find(self, key: CacheKey) -> tuple[Entry, ...]:
         """The entries of a key."""
         try:
-            found = await self._records.find(key)
+            found = await self._records.find(key, await self._shelf.mark())
         except StoreFailed as failed:
             self._complain("cannot be read", failed)
             return ()
-        for one in found:
-            self._remember(one)
+        if self._shelf.knows_what_is_gone:
+            for one in found:
+                self._remember(one)
         return tuple(one.entry for one in found)
 
-    async def open(self, entry: Entry) -> RedisBody | None:
+    async def open(self, entry: Entry) -> CacheBody | None:
         """The body of an entry."""
         place = self._places.get(entry.digest)
         try:
             if place is not None:
                 try:
-                    return await self._opened(place, entry)
+                    return await self._shelf.opened(place, entry)
                 except LostBodyError:
                     del self._places[entry.digest]
-            lying = await self._records.one(entry.key, entry.form.name)
+            form = marked(entry.form.name, await self._shelf.mark())
+            lying = await self._records.one(entry.key, form)
             if lying is None or lying.entry.digest != entry.digest:
                 return None
             try:
-                return await self._opened(lying.body, entry)
+                return await self._shelf.opened(lying.body, entry)
             except LostBodyError as error:
                 self._complain("lost a body", error)
-                await self._bodies.give_up(lying.body)
-                await self._forget([(name_of(entry.key, entry.form.name), lying.number)])
+                await self._shelf.give_up(lying.body)
+                await self._forget([(name_of(entry.key, form), lying.number)])
         except StoreFailed as failed:
             self._complain("cannot be read", failed)
         return None
 
-    async def draft(self) -> RedisDraft | None:
-        """A new body. Nothing is asked for it: a store that stops answering is noticed with the first chunk."""
+    async def draft(self) -> Draft | None:
+        """A new body."""
         if not self._store.is_asked:
             return None
-        return RedisDraft(
-            self._bodies,
-            most_bytes=self._max_bytes,
-            keep=self._keep,
-            complain=lambda error: self._complain("cannot be written to", error),
+        return await self._shelf.draft(
+            self._keep, lambda error: self._complain("cannot be written to", error)
         )
 
     async def ping(self) -> None:
@@ -146,9 +153,13 @@ class RedisCache:
     async def touch(self, entry: Entry) -> None:
         """Note that an entry was of use. Nobody waits for it to be written down."""
         now = self._clock.now()
+        try:
+            form = marked(entry.form.name, await self._shelf.mark())
+        except StoreFailed:  # told when it was looked for
+            return
         if not self._touches:
             self._touched_since = now
-        self._touches[name_of(entry.key, entry.form.name)] = micros(now)
+        self._touches[name_of(entry.key, form)] = micros(now)
         if len(self._touches) >= TOUCHES or now - self._touched_since >= TOUCHED_S:
             spawn("touches", self._write_touches())
 
@@ -186,6 +197,7 @@ class RedisCache:
             await self._forget(())
             await self._reconcile()
             await self._take_in()
+            await self._shelf.sweep(self._unnamed)
         except StoreFailed as failed:
             self._complain("cannot be tidied", failed)
 
@@ -205,10 +217,11 @@ class RedisCache:
             noted = await self._note(entry, body, life_ms)
             number, kept = noted.number, noted.body
             lives, _ = await asyncio.gather(
-                self._bodies.lives(kept, life_ms), self._records.put(entry, number, kept, life_ms)
+                self._shelf.lives(kept, life_ms), self._records.put(entry, number, kept, life_ms)
             )
             if not lives:
-                await self._forget([(name_of(entry.key, entry.form.name), number)])
+                form = marked(entry.form.name, mark_of(kept))
+                await self._forget([(name_of(entry.key, form), number)])
                 return None
         except StoreFailed as failed:
             self._complain("cannot be written to", failed)
@@ -237,27 +250,13 @@ class RedisCache:
                 lost=lost,
             )
             # One that is given up is not taken, though the index does not know yet.
-            if kept.body == body or await self._bodies.lives(kept.body, life_ms):
+            if kept.body == body or await self._shelf.lives(kept.body, life_ms):
                 return kept
             lost = kept.body
 
     def _until_us(self, entry: Entry) -> int:
         until = entry.life.kept_at + entry.life.useful_s(self._stale_if_error_s)
         return min(micros(until), _FOREVER_US)
-
-    async def _opened(self, body: str, entry: Entry) -> RedisBody:
-        held = self._memory.take(entry.size)
-
-        def closed() -> None:
-            self._memory.give_back(held)
-            self._bodies.leave(body)
-
-        self._bodies.use(body)
-        try:
-            return await opened(self._bodies, body, entry, hold=held > 0, closed=closed)
-        except BaseException:
-            closed()
-            raise
 
     async def _forget(self, some: Iterable[Numbered]) -> int:
         """Forget these entries, and tell the bodies that no entry has any more. How many there were."""
@@ -270,9 +269,24 @@ class RedisCache:
                 )
             )
         count, unused = await self._index.forget(some)
-        await asyncio.gather(*(self._bodies.give_up(body) for body in unused))
+        await asyncio.gather(*(self._give_up(body) for body in unused))
         await self._index.told(unused)
         return count
+
+    async def _give_up(self, body: str) -> None:
+        shelf = await self._shelf_of(body)
+        if shelf is not None:  # Another machine sweeps its own.
+            await shelf.give_up(body)
+
+    async def _shelf_of(self, body: str) -> Shelf | None:
+        """Where it lies; None: on another machine, or in a folder that cannot be used now."""
+        mark = mark_of(body)
+        if not mark:
+            return self._server
+        with suppress(StoreFailed):
+            if mark == await self._shelf.mark():
+                return self._shelf
+        return None
 
     async def _evict(self) -> None:
         while (some := await self._index.oldest(self._max_bytes)) and await self._forget(some):
@@ -286,12 +300,25 @@ class RedisCache:
         for row in rows:
             if int(row.number) < settled:
                 lying = await self._records.one(*key_and_form(row.name))
-                if lying is None or (
-                    lying.number == row.number and not await self._bodies.is_there(lying.body)
-                ):
+                if lying is None or (lying.number == row.number and await self._is_gone(lying.body)):
                     lost.append(row.numbered)
         if lost:
             await self._forget(lost)
+
+    async def _is_gone(self, body: str) -> bool:
+        """Whether there is nothing of it; of one on another machine that is not known."""
+        shelf = await self._shelf_of(body)
+        return shelf is not None and not await shelf.is_there(body)
+
+    async def _unnamed(self, bodies: Sequence[str]) -> list[str]:
+        """Of these bodies those that the index does not name; none, if the index may have lost some."""
+        found: list[str] = []
+        for at in range(0, len(bodies), AT_ONCE):
+            some = bodies[at : at + AT_ONCE]
+            named = await self._index.named(some)
+            found += [body for body in some if body not in named]
+        # It knew all records when it was this one. Asked last: if it is another one now, it was lost in between.
+        return found if await self._index.born() == self._taken_in else []
 
     async def _take_in(self) -> None:
         """See that the index knows all records, if it is another one than before: the server may have taken it."""

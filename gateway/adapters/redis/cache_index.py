@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 
+from gateway.adapters.redis.cache_marks import mark_of, marked, unmarked
 from gateway.adapters.redis.scripts import Reply, Value, script
 from gateway.adapters.redis.store import LARGE_S, Store
 from gateway.core.cachekey import CacheKey
@@ -99,7 +100,7 @@ class Index:
     def __init__(self, store: Store, prefix: str) -> None:
         self._store = store
         self._keys = tuple(f"{prefix}cache:{{index}}:{name}" for name in _NAMES)
-        self._about, _, self._used, _, self._unused, self._total = self._keys
+        self._about, self._bodies, self._used, _, self._unused, self._total = self._keys
 
     async def keep(
         self,
@@ -132,13 +133,14 @@ class Index:
             StoreFailed: see there.
         """
         one = entry.original
+        mark = mark_of(body)
         names = [fit(name) for name in (one.key, one.team, one.model, one.tool_model, one.response_id)]
         found, used, leaves_work = await self._store.run(
             _SCRIPT,
             self._keys,
             "keep",
-            name_of(entry.key, entry.form.name),
-            entry.digest,
+            name_of(entry.key, marked(entry.form.name, mark)),
+            entry.digest + mark,
             entry.size,
             record_bytes + _ENTRY_COSTS_BYTES,
             body,
@@ -192,6 +194,12 @@ class Index:
         """Those of these names that it knows."""
         found = await self._store.ask("HMGET", self._about, *names, insists=True) if names else ()
         return {name for name, row in zip(names, found, strict=True) if row is not None}
+
+    async def named(self, bodies: Sequence[str]) -> set[str]:
+        """Those of these bodies, which are named by their digest and mark, that an entry has."""
+        digests = [unmarked(body) + mark_of(body) for body in bodies]
+        found = await self._store.ask("HMGET", self._bodies, *digests, insists=True) if bodies else ()
+        return {body for body, row in zip(bodies, found, strict=True) if row is not None}
 
     async def totals(self) -> Totals:
         """What all entries come to."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.adapters.redis.cache_marks import mark_of, marked
 from gateway.adapters.redis.scripts import script
 from gateway.adapters.redis.store import LARGE_S, Store
 from gateway.core.cachekey import CacheKey
@@ -44,19 +45,20 @@ class Records:
         self._store = store
         self._prefix = f"{prefix}cache:"
 
-    async def find(self, key: CacheKey) -> tuple[Lying, ...]:
+    async def find(self, key: CacheKey, mark: str = "") -> tuple[Lying, ...]:
         """
-        The entries of a key that can be read, the one that was kept last first.
+        The entries of a key and a mark that can be read, the one that was kept last first.
 
         Raises:
             StoreFailed: see there.
         """
         found = await self._store.ask("HGETALL", self._at(key))
-        lying = [one for value in found.values() if (one := _understood(value)) is not None]
+        own = [value for form, value in found.items() if mark_of(form.decode()) == mark]
+        lying = [one for value in own if (one := _understood(value)) is not None]
         return tuple(sorted(lying, key=lambda one: int(one.number), reverse=True))
 
     async def one(self, key: CacheKey, form: str) -> Lying | None:
-        """The entry of a key and a form."""
+        """The entry of a key and a form, with its mark."""
         value = await self._store.ask("HGET", self._at(key), form)
         return None if value is None else _understood(value)
 
@@ -74,8 +76,8 @@ class Records:
             False: a later one lies there.
         """
         value = b"%b %b\n%b" % (number.encode(), body.encode(), packed(entry))
-        at = (self._at(entry.key),)
-        return bool(await self._store.run(_SCRIPT, at, "set", entry.form.name, number, value, life_ms))
+        at, form = (self._at(entry.key),), marked(entry.form.name, mark_of(body))
+        return bool(await self._store.run(_SCRIPT, at, "set", form, number, value, life_ms))
 
     async def remove(self, key: CacheKey, form: str, number: str) -> None:
         """Remove the entry of this number, not one that took its place."""

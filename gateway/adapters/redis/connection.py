@@ -284,6 +284,7 @@ _REFUSALS: Final = (
     "MASTERDOWN",
     "CLUSTERDOWN",
     "DENIED",
+    "GONE",
 )
 """Likewise: how answers begin that redis-py has no class for, or that a script hands on."""
 _SAID: Final = ("The previous master is now a slave", "No connection available.")

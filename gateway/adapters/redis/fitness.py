@@ -32,6 +32,7 @@ def examine(
     *,
     only_looks: bool = False,
     strict: bool = False,
+    make: bool = True,
     may_be_incomplete: bool = False,
 ) -> None:
     """
@@ -42,20 +43,23 @@ def examine(
     Args:
         address: of the server.
         tag: of the ledger's keys.
-        only_looks: nothing is written; there must be a ledger.
+        only_looks: nothing will be written.
         strict: whether writes are to wait for a replica.
+        make: whether a ledger is made if there is none.
         may_be_incomplete: it may have been left so by a migration, which is to begin again.
 
     Raises:
         UnfitError: it is not; the message says why and what to do.
     """
-    work = _examined(address, tag, only_looks=only_looks, strict=strict, may_be_incomplete=may_be_incomplete)
+    work = _examined(
+        address, tag, only_looks=only_looks, strict=strict, make=make, may_be_incomplete=may_be_incomplete
+    )
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, work).result()
 
 
 async def _examined(
-    address: RedisAddress, tag: str, *, only_looks: bool, strict: bool, may_be_incomplete: bool
+    address: RedisAddress, tag: str, *, only_looks: bool, strict: bool, make: bool, may_be_incomplete: bool
 ) -> None:
     client = connect(address, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S)
     try:
@@ -64,9 +68,10 @@ async def _examined(
                 _check(address, info, strict=strict)
         mark = key(tag, "mark")
         found, moving = await client.execute_command("HMGET", mark, "version", "moving")
-        if found is None and only_looks:
+        if found is None and not make:
             raise UnfitError(
-                f"There is no ledger at {address}: no gateway has kept one there yet. store.url names the place."
+                f"There is no ledger at {address}: no gateway has kept one there yet, or it has gone. store.url names the "
+                "place; a gateway that starts anew makes a new one."
             )
         if found is None:
             await client.execute_command("HSETNX", mark, "version", VERSION)

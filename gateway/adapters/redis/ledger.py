@@ -47,7 +47,7 @@ class RedisReader(Reads):
         Raises:
             UnfitError: there is none, or it cannot be read; the message says what to do.
         """
-        examine(address, tag, only_looks=True)
+        examine(address, tag, only_looks=True, make=False)
         return cls(Store(address, tag))
 
 
@@ -78,6 +78,7 @@ class RedisLedger(Reads):
         strict: bool = False,
         attempt_s: float = ATTEMPT_S,
         patience_s: float = PATIENCE_S,
+        make: bool = True,
     ) -> Self:
         """
         The ledger at this address, once the server was found fit. Not to be called where a loop must not wait.
@@ -89,11 +90,13 @@ class RedisLedger(Reads):
             strict: whether every write waits until a replica has it too.
             attempt_s: what one attempt of a write may take.
             patience_s: what both may.
+            make: whether it is made if it is not there. A worker that starts later must not: an empty ledger in place
+                of one that has gone would give every budget anew.
 
         Raises:
             UnfitError: it cannot be used; the message says why and what to do.
         """
-        examine(address, tag, strict=strict)
+        examine(address, tag, strict=strict, make=make)
         return cls(Store(address, tag, attempt_s=attempt_s, patience_s=patience_s, strict=strict), now)
 
     @property
@@ -161,10 +164,6 @@ class RedisLedger(Reads):
         """Write a call's record and close the call."""
         charge = rows.to_charge(charge_of(record, images))
         return _settlement(record, await self._store.write(act("settle"), *self._written(record), *charge))
-
-    async def open_calls(self, worker: str | None = None) -> tuple[OpenCall, ...]:
-        """The calls that have no record yet, oldest first."""
-        return await super().open_calls(worker)
 
     # The workers
 
@@ -276,12 +275,12 @@ class RedisLedger(Reads):
     async def set_limits(self, scope: str, limits: Sequence[Limit] | None) -> None:
         """Put limits before those configured."""
         if limits is None:
-            await self._store.command("HDEL", "limits", scope)
+            await self._store.write(act("limit"), scope, "")
             return
         large = next((limit for limit in limits if not fits_doubles(limit)), None)
         if large is not None:
             raise LargeLimitError(large, f"${MAX_DOUBLE_USD:,}")
-        await self._store.command("HSET", "limits", scope, orjson.dumps(claims.to_limits(limits)))
+        await self._store.write(act("limit"), scope, orjson.dumps(claims.to_limits(limits)))
 
     async def repair(self) -> tuple[Broken, ...]:
         """Mend what does not add up."""
@@ -308,7 +307,7 @@ class RedisLedger(Reads):
 
     async def ping(self) -> None:
         """Returns if the ledger can be written to."""
-        await self._store.command("HSET", "mark", "ping", "1", optional=True)
+        await self._store.ask(lambda: self._store.run(act("ping")), optional=True)
 
     def _time(self) -> str:
         return "" if self._now is None else str(micros(self._now()))

@@ -108,18 +108,6 @@ class Store:
         """
         return await self.ask(lambda: self.run(act, *arguments))
 
-    async def command(self, name: str, key_: str, *arguments: Value, optional: bool = False) -> Reply:
-        """
-        Likewise a command that is repeatable.
-
-        Args:
-            name: of the command.
-            key_: the name of its key.
-            arguments: the rest.
-            optional: as of `ask`.
-        """
-        return await self.ask(lambda: self._once(name, self.key(key_), *arguments), optional=optional)
-
     async def ask(self, attempt: Callable[[], Awaitable[T]], *, optional: bool = False) -> T:
         """
         Make an attempt, perhaps a second one, to its end.
@@ -190,11 +178,6 @@ class Store:
                     raise StoreFailed(reason_of(error, self.address), unknown=unknown) from error
         raise AssertionError("the last attempt has answered or failed")
 
-    async def _once(self, *command: Value) -> Reply:
-        if self._strict:
-            return await self._confirmed(*command)
-        return await self._client.execute_command(*command)
-
     async def _confirmed(self, *command: Value) -> Reply:
         # Done again, a write may find nothing left to write; but a replica that has what comes after it has it too.
         witness = ("HINCRBY", self.key("mark"), "confirmed", 1)
@@ -237,7 +220,7 @@ class Store:
         return await self._looked(lambda: act.script.run(self._looking, keys, *arguments))
 
     async def look(self, name: str, key_: str, *arguments: Value) -> Reply:
-        """Likewise a command. Arguments as of `command`."""
+        """Likewise a command. Arguments: its name, the name of its key, the rest."""
         return await self._looked(lambda: self._looking.execute_command(name, self.key(key_), *arguments))
 
     async def _looked(self, looking: Callable[[], Awaitable[Reply]]) -> Reply:

@@ -130,7 +130,7 @@ class RedisTarget(Reads):
 
     async def finish(self) -> None:
         """It is complete."""
-        await self._store.command("HDEL", "mark", "moving")
+        await self._store.write(act("whole"))
 
 
 def _all_but_records(estate: Sequence[Reply]) -> Iterator[Piece]:

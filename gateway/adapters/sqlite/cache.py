@@ -7,16 +7,17 @@ not kept, told in the log once a minute.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import apsw
 
+from gateway.adapters.blob_body import FileBody, opened
+from gateway.adapters.blob_draft import FileDraft
+from gateway.adapters.blobs import PREFIXES, Blobs, DamagedError
 from gateway.adapters.sqlite import cache_acts as acts
-from gateway.adapters.sqlite.blobs import PIECE_BYTES, PREFIXES, Blobs, DamagedError, Handle
-from gateway.adapters.sqlite.cache_draft import FileDraft
 from gateway.adapters.sqlite.cache_file import CacheFile
 from gateway.adapters.sqlite.connection import guard
 from gateway.adapters.sqlite.writer import Writer
@@ -108,26 +109,16 @@ class SqliteCache:
             self._complain("cannot be read", error)
             return ()
 
-    async def open(self, entry: Entry) -> "FileBody | None":
+    async def open(self, entry: Entry) -> FileBody | None:
         """The body of an entry."""
-        held = self._memory.take(entry.size)
         try:
-            handle, pieces = await asyncio.to_thread(
-                self._blobs.opened, entry.digest, entry.size, hold=held > 0
-            )
+            return await opened(self._blobs, entry.digest, entry.size, self._memory)
         except DamagedError as error:
-            self._memory.give_back(held)
             self._complain("lost a body", error)
             await self._forget(entry.digest, error.inode)
-            return None
         except OSError as error:
-            self._memory.give_back(held)
             self._complain("cannot be read", error)
-            return None
-        except BaseException:
-            self._memory.give_back(held)
-            raise
-        return FileBody(handle, entry.size, pieces, lambda: self._memory.give_back(held))
+        return None
 
     async def draft(self) -> FileDraft | None:
         """A new body."""
@@ -273,48 +264,6 @@ class SqliteCache:
         if now - self._told.get(what, -COMPLAINT_S) >= COMPLAINT_S:
             self._told[what] = now
             _log.warning("the cache %s: %s: %s", what, type(error).__name__, error)
-
-
-class FileBody:
-    """
-    The `CacheBody` port over a file.
-
-    Args:
-        handle: of the file.
-        size: of the body.
-        held: all of its pieces, or none.
-        closed: called once, when it is closed.
-    """
-
-    def __init__(self, handle: Handle, size: int, held: list[bytes], closed: Callable[[], None]) -> None:
-        self.size = size
-        self._handle = handle
-        self._held = held
-        self._closed: Callable[[], None] | None = closed
-
-    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to `end`."""
-        end = self.size if end is None else min(end, self.size)
-        while start < end:
-            number, skipped = divmod(start, PIECE_BYTES)
-            stop = min(end, (number + 1) * PIECE_BYTES)
-            if self._held:
-                yield self._held[number][skipped : skipped + stop - start]
-            else:
-                try:
-                    piece = await asyncio.to_thread(self._handle.read, start, stop - start)
-                except OSError as error:
-                    raise _failed(error) from error
-                yield piece
-            start = stop
-
-    def close(self) -> None:
-        """Let go of it."""
-        closed, self._closed = self._closed, None
-        if closed is not None:
-            self._held = []
-            self._handle.close()
-            closed()
 
 
 def _failed(error: Exception) -> StoreFailed:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import apsw
 
-from gateway.adapters.sqlite.blobs import Blobs
+from gateway.adapters.blobs import Blobs
 from gateway.core.entry import CacheFilter, CacheStats, Entry, Share, fit, packed, unpacked
 from gateway.core.ledger import micros
 

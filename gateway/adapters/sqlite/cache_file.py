@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 
 import apsw
 
+from gateway.adapters.blobs import Blobs
 from gateway.adapters.sqlite import cache_schema
-from gateway.adapters.sqlite.blobs import Blobs
 from gateway.adapters.sqlite.connection import reading, writing
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from gateway.adapters.sqlite.room import leave_room
+from gateway.adapters.room import leave_room
 from gateway.core.flight import Landing, Lost
 from gateway.core.headers import Header
 from gateway.core.tidings import head_dumps, head_loads, landing_dumps, landing_loads

@@ -3,17 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import apsw
 
 from gateway.adapters.sqlite.flight_files import FollowFile
-from gateway.adapters.sqlite.flight_table import Row
+from gateway.adapters.sqlite.flight_table import Home, Row
 from gateway.core.flight import Aloft, Landing, Lost
 from gateway.ports import Began, StoreFailed
-
-if TYPE_CHECKING:
-    from gateway.adapters.sqlite.flights import SqliteFlights
 
 POLL_S: Final = 0.025
 LOOK_EVERY: Final = 20
@@ -23,7 +20,7 @@ LOOK_EVERY: Final = 20
 class SqliteFollow:
     """The `FollowedFlight` port: a file that is looked at, and now and then the leader."""
 
-    def __init__(self, flights: "SqliteFlights", name: str, row: Row, number: int, file: FollowFile) -> None:
+    def __init__(self, flights: Home, name: str, row: Row, number: int, file: FollowFile) -> None:
         self.file = file
         self._flights = flights
         self._name = name

@@ -3,21 +3,18 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import apsw
 
 from gateway.adapters.sqlite.flight_files import LeadFile
-from gateway.adapters.sqlite.flight_table import row_of
+from gateway.adapters.sqlite.flight_table import Home, row_of
 from gateway.adapters.workers import Worker, is_gone
 from gateway.core.flight import Landing, Stored, marker_s
 from gateway.core.headers import Header
 from gateway.core.ledger import micros
 from gateway.core.tidings import landing_dumps
 from gateway.ports import LEASE_S, StoreFailed
-
-if TYPE_CHECKING:
-    from gateway.adapters.sqlite.flights import SqliteFlights
 
 LINGER_S: Final = 30.0
 """For so long a row says that an answer was kept: for those who had looked just before."""
@@ -26,9 +23,7 @@ LINGER_S: Final = 30.0
 class SqliteLead:
     """The `LeadingFlight` port: a row and a file."""
 
-    def __init__(
-        self, flights: "SqliteFlights", name: str, token: int, file: LeadFile, hit_for_miss_s: float
-    ) -> None:
+    def __init__(self, flights: Home, name: str, token: int, file: LeadFile, hit_for_miss_s: float) -> None:
         self.token = token
         self.file = file
         self._flights = flights
@@ -82,7 +77,7 @@ class SqliteLead:
         self._is_over = True
         with suppress(OSError):  # The row says so, too.
             await asyncio.to_thread(self.file.end, landing)
-        self._flights.land(self)
+        self._flights.land(self.token, self.file)
         return True
 
     async def release(self) -> None:
@@ -90,7 +85,7 @@ class SqliteLead:
         if self._is_over:
             return
         self._is_over = True
-        self._flights.give_up(self)
+        self._flights.give_up(self.token)
         with suppress(OSError):
             await asyncio.to_thread(self.file.give_up)
         with suppress(StoreFailed):

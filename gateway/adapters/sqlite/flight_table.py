@@ -1,14 +1,18 @@
 """Who leads which flight, and who follows: the tables of flights.db."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import apsw
 
+from gateway.adapters.sqlite.flight_files import LeadFile
 from gateway.adapters.workers import Worker, is_gone
 from gateway.core.flight import Aloft, Flight, Landed, Lost
 from gateway.core.ledger import micros
 from gateway.core.tidings import landing_loads
+
+T = TypeVar("T")
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS flight (
@@ -57,6 +61,39 @@ class Row:
         if micros(now) >= self.lease_us or is_gone(self.leader, host):
             return Landed(Lost(), now)
         return Aloft(self.lease_us / 1e6)
+
+
+class Home(Protocol):
+    """Where the two ends of a flight belong: the process's part in all flights."""
+
+    worker: Worker
+    now: Callable[[], float]
+
+    async def run(self, act: Callable[[apsw.Connection], T]) -> T:
+        """
+        What the act returns, once it is committed.
+
+        Raises:
+            StoreFailed: it is not, or nobody knows.
+        """
+        ...
+
+    def look(self, name: str) -> Row | None:
+        """
+        The row of a flight. It may block.
+
+        Raises:
+            apsw.Error: it cannot be read.
+        """
+        ...
+
+    def land(self, token: int, file: LeadFile) -> None:
+        """A lease is renewed no more, and the file goes with the next beat."""
+        ...
+
+    def give_up(self, token: int) -> None:
+        """A lease is renewed no more."""
+        ...
 
 
 def row_of(db: apsw.Connection, name: str) -> Row | None:

@@ -164,14 +164,14 @@ class SqliteFlights:
                 self._reader = None  # Another file may lie there by now.
             return found
 
-    def land(self, lead: SqliteLead) -> None:
-        """Its lease is renewed no more, and its file goes with the next beat."""
-        if self._led.pop(lead.token, None) is not None:
-            self._landed.append(lead.file)
+    def land(self, token: int, file: LeadFile) -> None:
+        """A lease is renewed no more, and the file goes with the next beat."""
+        if self._led.pop(token, None) is not None:
+            self._landed.append(file)
 
-    def give_up(self, lead: SqliteLead) -> None:
-        """Its lease is renewed no more."""
-        self._led.pop(lead.token, None)
+    def give_up(self, token: int) -> None:
+        """A lease is renewed no more."""
+        self._led.pop(token, None)
 
     # Coming in
 

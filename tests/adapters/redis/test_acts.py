@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from gateway.adapters.redis.acts import Act, act, key
+from gateway.adapters.redis.fitness import VERSION
 
 FOLDER = Path(str(files("gateway.adapters.redis") / "lua"))
-SHARED = ("ledger", "quota", "settlement")
+SHARED = ("ledger", "guard", "quota", "settlement")
 ACTS = sorted(
     path.stem for path in FOLDER.glob("*.lua") if "-- keys: " in path.read_text() and path.stem not in SHARED
 )
@@ -47,6 +48,16 @@ def test_an_act_declares_all_keys_that_it_can_touch(name: str) -> None:
 def test_an_act_tells_what_it_is_given_and_what_it_gives(name: str) -> None:
     head = (FOLDER / f"{name}.lua").read_text().partition("\n\n")[0]
     assert "-- args: " in head
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_an_act_that_writes_sees_first_whether_the_ledger_is_there(name: str) -> None:
+    text = act(name).script.text
+    own = (FOLDER / f"{name}.lua").read_text()
+    does_write = re.search(r"'(HSET|HDEL|ZADD|ZREM|SADD|SREM|HINCRBY|HSETNX)'|\b(settle|leave|forget)\(", own)
+    assert ("'GONE" in text) == (does_write is not None)
+    assert "mark" in act(name).keys or "'GONE" not in text
+    assert f"~= '{VERSION}'" in (FOLDER / "guard.lua").read_text()
 
 
 def test_all_keys_of_a_ledger_have_one_tag_and_so_one_slot() -> None:

@@ -19,6 +19,7 @@ from gateway.adapters.redis import cache as cache_module
 from gateway.adapters.redis import cache_bodies
 from gateway.adapters.redis.cache import RedisCache
 from gateway.adapters.redis.cache_bodies import CHUNK_BYTES
+from gateway.adapters.redis.cache_body import RedisBody
 from gateway.adapters.redis.connection import RedisAddress
 from gateway.core.breaker import FAILURES, PAUSE_S
 from gateway.core.entry import EVERYTHING, CacheFilter, Entry
@@ -361,7 +362,7 @@ async def test_bodies_that_are_held_take_bounded_memory_together(store: RedisCac
     size = cache_module.HELD_BYTES
     assert await kept(store, body_of(1, size), entry(1, size))
     one = await only(store, 1)
-    opened = [body for _ in range(12) if (body := await store.open(one)) is not None]
+    opened = [body for _ in range(12) if isinstance(body := await store.open(one), RedisBody)]
     most = cache_module.HELD_TOGETHER_BYTES // size
     assert [bool(body._held) for body in opened] == [True] * most + [False] * (12 - most)
     for body in opened:
@@ -370,7 +371,7 @@ async def test_bodies_that_are_held_take_bounded_memory_together(store: RedisCac
     for _ in range(2 * most):
         assert await store.open(replace(one, digest="0" * 64)) is None
     again = await store.open(one)
-    assert again is not None
+    assert isinstance(again, RedisBody)
     assert again._held
     again.close()
     with pytest.raises(StoreFailed, match="closed"):

@@ -12,7 +12,7 @@ from gateway.core.ledger import LedgerFilter, OpenCall, Verdict
 from gateway.core.limits import Unit
 from gateway.core.quota import Exceeded, Standing
 from gateway.core.record import Outcome
-from gateway.ports import StoreFailed
+from gateway.ports import StoreFailed, UnfitError
 from tests.support.ledger import record
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.redis import Server, redis_server, until_followed
@@ -217,6 +217,34 @@ async def test_a_full_server_refuses_and_has_written_nothing(server: Server, led
     assert (await ledger.settle(record(1, id="igr_1"))).verdict is Verdict.WRITTEN
     server.said("CONFIG", "SET", "maxmemory", "0")
     assert await ledger.verify() == ()
+
+
+async def test_a_ledger_that_has_gone_is_not_begun_anew(server: Server, ledger: RedisLedger) -> None:
+    """An empty one would give every budget anew, and nobody would notice."""
+    await ledger.reserve(opened("igr_1"), claim("igr_1"))
+    server.said("FLUSHALL")
+    acts = [
+        ledger.admit(claim("igr_2")),
+        ledger.reserve(opened("igr_3")),
+        ledger.dispatch("igr_1"),
+        ledger.entrust("igr_1", "resp_1", now(), None),
+        ledger.settle(record(1, id="igr_1")),
+        ledger.leave("igr_1"),
+        ledger.beat(),
+        ledger.adopt(),
+        ledger.prune(now()),
+        ledger.set_limits("org", []),
+        ledger.ping(),
+    ]
+    for act in acts:
+        with pytest.raises(StoreFailed, match="GONE") as caught:
+            await act
+        assert not caught.value.unknown
+    assert server.said("DBSIZE") == 0
+    with pytest.raises(UnfitError, match="it has gone"):
+        await asyncio.to_thread(RedisLedger.open, server.address, make=False)
+    async with ledger_at(server.address, **PATIENT):
+        assert (await ledger.settle(record(1, id="igr_1"))).verdict is Verdict.WRITTEN
 
 
 async def test_a_server_that_has_become_a_replica_is_not_written_to(

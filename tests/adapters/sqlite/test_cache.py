@@ -18,7 +18,8 @@ from typing import Any
 import apsw
 import pytest
 
-from gateway.adapters.sqlite import cache, cache_acts, cache_file, cache_schema, room
+from gateway.adapters import room
+from gateway.adapters.sqlite import cache, cache_acts, cache_file, cache_schema
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.adapters.sqlite.cache_file import ASIDE, FILE
 from gateway.core.entry import EVERYTHING, Entry, packed

@@ -1,6 +1,6 @@
 -- Take over calls, each only if it is still as it was when its worker was found dead, and so is that worker's silence.
 --
--- keys: open noted beat
+-- keys: open noted beat mark
 -- args: who takes them over; for each call: id, the open call as it was, its worker's beat as it was (empty: none)
 -- Gives for each of them that is in the care of whoever takes over now: id, open call, what is noted of it.
 

@@ -1,6 +1,6 @@
 -- This worker lives; who else is registered, and all calls in the background.
 --
--- keys: worker beat pardoned later open
+-- keys: worker beat pardoned later open mark
 -- args: now, worker, about it
 -- Gives now, {worker, about it …}, {worker, beat …}, {id, open call …}.
 

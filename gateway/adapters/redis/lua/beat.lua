@@ -1,6 +1,6 @@
 -- This worker lives, and so do others, of which nobody could say so for a while: each once for each silence.
 --
--- keys: worker beat pardoned
+-- keys: worker beat pardoned mark
 -- args: now, worker, about it, until when the others are to be heard of (microseconds before now), others …
 
 local now = time_us(ARGV[1])

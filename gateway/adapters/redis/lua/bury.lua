@@ -1,6 +1,6 @@
 -- Give back places of dead workers, and forget the workers; each only if nothing was heard of the worker since.
 --
--- keys: inside place tally worker beat pardoned
+-- keys: inside place tally worker beat pardoned mark
 -- args: how many places; for each: id of the call, its place as it was, its worker's beat as it was (empty: none); then for
 --       each worker to be forgotten: its name, its beat as it was
 

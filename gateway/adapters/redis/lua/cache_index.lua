@@ -1,7 +1,8 @@
 -- The index of the cache: what there is, how large it is, when it was of use last. All of its keys are in one slot.
 --
 --   about   hash  name -> "number digest bytes until names": number and digest of the entry, bytes of its record
---   bodies  hash  digest -> "body size entries": how many entries have it
+--   bodies  hash  digest -> "body size entries": how many entries have it. Where a body lies in a folder, the folder's
+--                 mark (hexadecimal too) follows its digest: equal bodies on two machines are two
 --   used    zset  name -> when it was of use last, epoch microseconds
 --   until   zset  name -> until when it is of use, epoch microseconds
 --   unused  set   bodies that no entry has any more, until they are told so

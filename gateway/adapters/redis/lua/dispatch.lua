@@ -1,6 +1,6 @@
 -- Note that a call's request goes up.
 --
--- keys: open
+-- keys: open mark
 -- args: id
 -- Gives 1; 0: the call is not open any more.
 

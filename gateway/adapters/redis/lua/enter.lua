@@ -1,7 +1,7 @@
 -- A door: take what a call asks for of all its limits, or nothing; at the second one hold it and note the call too.
 -- Rules: gateway/core/quota.py (`stopping`, `rows_of`), gateway/ports.py (`Ledger.admit`, `Ledger.reserve`).
 --
--- keys: record open noted called later inside place hold tally grain age limits worker beat pardoned
+-- keys: record open noted called later inside place hold tally grain age limits worker beat pardoned mark
 -- args: now, latest, id of the call, worker, about it, claim (JSON) or empty, hold, force, the open call (JSON) or empty,
 --       what is noted of it
 -- Gives {'passed' or 'stopped', now, was inside, had a hold, limits set while running, {used, held …} of each limit, and of

@@ -1,6 +1,6 @@
 -- Note that a call runs in the background, and what was asked.
 --
--- keys: open noted called later inside place tally
+-- keys: open noted called later inside place tally mark
 -- args: id, response, its digest, deadline, what was asked (JSON) or empty, whether it gives back its place
 -- Gives 1; 0: the call is not open any more.
 

@@ -1,6 +1,6 @@
 -- Give back the place of a call.
 --
--- keys: inside place tally
+-- keys: inside place tally mark
 -- args: id
 
 leave(ARGV[1], false)

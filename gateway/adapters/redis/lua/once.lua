@@ -3,7 +3,7 @@
 --
 -- A key is kept as {at, worker, call, fingerprint, state}; `once_at` has when each was taken.
 --
--- keys: once once_at open record worker beat pardoned
+-- keys: once once_at open record worker beat pardoned mark
 -- args: now, name, fingerprint, call, worker, about it, how long keys are remembered, how long a worker may be silent
 -- Gives {} if it is the call's; else {fingerprint, call, state}.
 

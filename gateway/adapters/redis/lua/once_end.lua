@@ -1,6 +1,6 @@
 -- What an Idempotency-Key stands for now that its call has ended. Nothing, if another call has it.
 --
--- keys: once once_at
+-- keys: once once_at mark
 -- args: name, call, state; empty: it is free
 
 local kept = redis.call('HGET', key.once, ARGV[1])

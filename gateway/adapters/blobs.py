@@ -3,12 +3,17 @@ The bodies of the cache: files that are named by the SHA-256 of what is in them.
 
     blobs/aa/aa…   a body
     blobs/tmp/     bodies that are not complete, each held by a lock (flock) as long as its writer lives
+    blobs/mark     what tells the folder from those of other machines, where their gateways share an index
 
 A body is written beside and put in its place by a rename, which replaces whatever lay there: the same content, or one
 that was damaged. Nothing waits for the disk (fsync). What `kill -9` leaves is whole, as the system has it; what a loss
 of power leaves need not be, and is found out by its digest, which every body is held against before it is given.
 
-Not here: which bodies are wanted (cache_acts.py).
+An index that lies on another machine gives no lock under which a file is safe from being removed between its placing
+and the writing of its entry. Under such a one bodies are laid rather than placed: a file then says since when it lies,
+and is spared while it is young.
+
+Not here: which bodies are wanted. Their index says so.
 """
 
 import errno
@@ -23,17 +28,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from gateway.adapters.sqlite.room import leave_room
+from gateway.adapters.room import leave_room
 
 if sys.platform != "win32":
     import fcntl
 
 PIECE_BYTES: Final = 256 * 1024
 """Read and handed out at once."""
+YOUNG_S: Final = 60.0
+"""For so long after it was laid a body may have an entry that is not written down yet."""
 PREFIXES: Final = tuple(f"{number:02x}" for number in range(256))
 
 _FOLDER: Final = "blobs"
 _UNFINISHED: Final = "tmp"
+_MARK: Final = "mark"
+_A_MARK: Final = re.compile(r"[0-9a-f]{16}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -136,7 +145,7 @@ class Blobs:
     The files.
 
     Args:
-        folder: beside the index; made by `make`.
+        folder: in which they lie, in one of their own; made by `make`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -212,6 +221,53 @@ class Blobs:
             if not place.exists():
                 raise
 
+    def lay(self, unfinished: Path, digest: str, now: float) -> None:
+        """
+        Put a body in its place, where `remove_old` spares it for a while. Raises as `place`.
+
+        Args:
+            unfinished: its file.
+            digest: of it.
+            now: epoch seconds.
+        """
+        with self.alone():
+            os.utime(unfinished, (now, now))
+            self.place(unfinished, digest)
+
+    def mark(self, wanted: str = "") -> str:
+        """
+        What tells this folder from others: chosen by whoever asks first.
+
+        Args:
+            wanted: if there is none.
+
+        Raises:
+            OSError: it cannot be read or written.
+        """
+        self.make()
+        path = self._folder / _MARK
+        with self.alone():
+            with suppress(FileNotFoundError):
+                if _A_MARK.fullmatch(found := path.read_text("ascii", "replace")):
+                    return found
+            mark = wanted or uuid.uuid4().hex[:16]
+            beside = self._folder / f"{_MARK}.new"
+            beside.write_text(mark, "ascii")
+            beside.replace(path)
+        return mark
+
+    def has(self, digest: str) -> bool:
+        """
+        Whether there is a file.
+
+        Raises:
+            OSError: that cannot be told.
+        """
+        with suppress(FileNotFoundError):
+            self._path(digest).stat()
+            return True
+        return False
+
     def inode(self, digest: str) -> int | None:
         """Of its file; None: there is none."""
         try:
@@ -225,6 +281,17 @@ class Blobs:
             self._path(digest).unlink(missing_ok=True)
             return True
         return False
+
+    def remove_old(self, digest: str, now: float) -> None:
+        """
+        Remove a body, unless it is young.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        with self.alone():
+            if not self._is_young(digest, now):
+                self._path(digest).unlink(missing_ok=True)
 
     def opened(self, digest: str, size: int, *, hold: bool) -> tuple[Handle, list[bytes]]:
         """
@@ -258,6 +325,15 @@ class Blobs:
             return set()
         return {name for name in names if _DIGEST.fullmatch(name) and name.startswith(prefix)}
 
+    def old(self, now: float) -> list[str]:
+        """The digests of all bodies that are not young."""
+        return [
+            digest
+            for prefix in PREFIXES
+            for digest in sorted(self.listed(prefix))
+            if not self._is_young(digest, now)
+        ]
+
     def sweep(self) -> None:
         """Remove the unfinished bodies whose writers are dead."""
         if sys.platform == "win32":
@@ -266,6 +342,12 @@ class Blobs:
             for path in list(self._unfinished.iterdir()):
                 with suppress(OSError):
                     _remove_if_left(path)
+
+    def _is_young(self, digest: str, now: float) -> bool:
+        # Of one that lies in the future a clock was set back since: it is as old as it is far off.
+        with suppress(FileNotFoundError):
+            return abs(now - self._path(digest).stat().st_mtime) < YOUNG_S
+        return False
 
     def _path(self, digest: str) -> Path:
         # What an index says that was tampered with must not lead elsewhere.

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from gateway.adapters.sqlite.blobs import PIECE_BYTES, Handle
+from gateway.adapters.blobs import PIECE_BYTES, Handle
 from gateway.core.entry import Entry
 from gateway.ports import StoreFailed
 
