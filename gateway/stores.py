@@ -9,6 +9,7 @@ are to be files) lies in a folder always.
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
@@ -55,11 +56,16 @@ def folder_of(settings: Settings) -> Path:
 
 
 def outbox_of(settings: Settings) -> Path:
-    """Where settlements wait. Of each store another folder: what one was not told is no other one's affair."""
+    """
+    Where settlements wait. Of each ledger another folder: what one was not told is no other one's affair.
+
+    A login that is changed changes no ledger.
+    """
     where = settings.store.url
     if where.folder is not None:
         return where.folder / "outbox"
-    return DATA / f"outbox-{sha256(str(where).encode()).hexdigest()[:12]}"
+    named = f"{tag_of(settings)} {replace(where, user=None, password=None)}"
+    return DATA / f"outbox-{sha256(named.encode()).hexdigest()[:12]}"
 
 
 def tag_of(settings: Settings) -> str:

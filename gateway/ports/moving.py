@@ -48,7 +48,7 @@ class LedgerTarget(Protocol):
     From `begin` until `finish` it is marked as incomplete, and no gateway starts on it, nor does anybody read it.
 
     Raises (all of them):
-        StoreFailed: see there. What was taken may be there or not; it is incomplete.
+        StoreFailed: see there, and if somebody else has begun anew. What was taken may be there or not; it is incomplete.
     """
 
     async def begin(self, limits: Iterable[Limit], *, anew: bool) -> None:

@@ -25,7 +25,7 @@ from gateway.adapters.sqlite.moving import SqliteSource, SqliteTarget
 from gateway.core.idempotency import KeyName, Once, State
 from gateway.core.ledger import LedgerFilter, OpenCall
 from gateway.core.limits import Limit, Unit, Window, parse_limit
-from gateway.core.moving import AT_ONCE
+from gateway.core.moving import AT_ONCE, Settled
 from gateway.core.quota import Amounts, Claim, Claimant, Standing
 from gateway.core.record import CacheUse, Outcome, TokensFrom
 from gateway.core.units import NanoUSD
@@ -308,6 +308,25 @@ async def test_what_was_left_half_filled_is_of_no_use_to_anybody_until_it_is_beg
     await copy(here, there, anew=True)
     async with workers([here, there], clock) as [(old, _), (new, _)]:
         assert await all_of(new, clock) == await all_of(old, clock)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_of_two_that_fill_it_at_once_the_one_that_began_last_does(tmp_path: Path, kind: str) -> None:
+    there = place(kind, tmp_path)
+    one, other = there.target(), there.target()
+    await one.begin([], anew=False)
+    await one.take([Settled(record(1), None, 0)])
+    await other.begin([], anew=True)
+    for act in (one.take([Settled(record(2), None, 0)]), one.finish()):
+        with pytest.raises(StoreFailed, match="another migration has begun anew on it"):
+            await act
+    await other.take([Settled(record(3), None, 0)])
+    await other.finish()
+    for target in (one, other):
+        await target.aclose()
+    clock = long_ago()
+    async with workers([there], clock) as [(ledger, _)]:
+        assert [found async for found in ledger.export(LedgerFilter())] == [record(3)]
 
 
 async def test_a_limit_that_a_double_cannot_hold_is_not_moved_to_a_redis(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from gateway.adapters.redis.acts import key
 from gateway.adapters.redis.connection import RedisAddress
 from gateway.core.record import CacheUse, Outcome
 from tests.support.books import Books, eventually, invoice_sums, ledger_sums
+from tests.support.limits import all_given_back
 from tests.support.many import TAG, books_of, one_gateway
 from tests.support.process import KEY, Running, sandbox_process
 from tests.support.proxy import proxy_to
@@ -114,7 +115,7 @@ class Scene:
         records = await self.books.records()
         assert len({one.id for one in records}) == len(records)
         assert {one.outcome for one in records} <= {Outcome.COMPLETED, Outcome.REFUSED}
-        assert await self.books.ledger.verify() == ()
+        await all_given_back(self.books, ("key:key", "team:team", "org"), PATIENCE_S)
         bill = await self.books.invoice()
         assert ledger_sums(records) == invoice_sums(bill["lines"])
         assert sum(one.cost_nusd for one in records) == bill["nano_dollars"]

@@ -8,7 +8,7 @@ as they came (RESP2, not decoded), so that nothing depends on a version of the l
 Not here: what is kept there, and what is asked again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +139,18 @@ class _Candid(AbstractConnection):
         except exceptions.ResponseError:  # a refusal in words, such as a wrong password
             raise
         except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+            raise NotConnectedError(str(error)) from error
+
+    async def send_packed_command(
+        self,
+        command: bytes | str | Iterable[bytes],
+        check_health: bool = True,  # noqa: FBT001, FBT002 - likewise
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except (
+            RuntimeError
+        ) as error:  # so uvloop says, before it writes anything, that it has been closed meanwhile
             raise NotConnectedError(str(error)) from error
 
 

@@ -35,7 +35,7 @@ from gateway.core.moving import (
 )
 from gateway.core.quota import Tally
 from gateway.core.verify import Row
-from gateway.ports import DEAD_AFTER_S, UnfitError
+from gateway.ports import DEAD_AFTER_S, StoreFailed, UnfitError
 
 ATTEMPT_S: Final = 10.0
 PATIENCE_S: Final = 30.0
@@ -77,7 +77,17 @@ class RedisSource(RedisReader):
 
 
 class RedisTarget(Reads):
-    """The `LedgerTarget` port. See `open`."""
+    """
+    The `LedgerTarget` port. See `open`.
+
+    Args:
+        store: where it is to lie.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._token = os.urandom(8).hex()
+        """Of this filling: whoever begins anew has another one."""
 
     @classmethod
     def open(cls, address: RedisAddress, *, tag: str = TAG, strict: bool = False) -> Self:
@@ -103,7 +113,7 @@ class RedisTarget(Reads):
                 f"A limit that was set while running, '{large.text}', is more than a Redis store can count exactly "
                 f"(${MAX_DOUBLE_USD:,} in a window). Set a smaller one, or none (docs/limits.md)."
             )
-        asked = (os.urandom(8).hex(), VERSION, "1" if anew else "0", micros(DEAD_AFTER_S))
+        asked = (self._token, VERSION, "1" if anew else "0", micros(DEAD_AFTER_S))
         match await self._store.write(act("begin"), *asked):
             case b"begun":
                 return
@@ -126,11 +136,16 @@ class RedisTarget(Reads):
         """Keep some pieces."""
         arguments = await asyncio.to_thread(lambda: [one for piece in pieces for one in _taken(piece)])
         if arguments:
-            await self._store.write(act("take"), *arguments)
+            self._see_that_it_is_ours(await self._store.write(act("take"), self._token, *arguments))
 
     async def finish(self) -> None:
         """It is complete."""
-        await self._store.write(act("whole"))
+        self._see_that_it_is_ours(await self._store.write(act("whole"), self._token))
+
+    @staticmethod
+    def _see_that_it_is_ours(reply: Reply) -> None:
+        if reply < 0:
+            raise StoreFailed("another migration has begun anew on it", unknown=False)
 
 
 def _all_but_records(estate: Sequence[Reply]) -> Iterator[Piece]:

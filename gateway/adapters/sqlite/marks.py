@@ -9,7 +9,7 @@ PRUNED: Final = "pruned"
 FOLDED: Final = "folded"
 """Days that begin earlier have no row of their own any more; epoch microseconds."""
 INCOMPLETE: Final = "incomplete"
-"""It is there as long as the ledger is being filled from another store: 1."""
+"""It is there as long as the ledger is being filled from another store: by whom, a number."""
 
 
 def move(db: apsw.Connection, name: str, at_us: int) -> None:

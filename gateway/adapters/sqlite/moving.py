@@ -1,6 +1,7 @@
 """The ports `LedgerSource` and `LedgerTarget` over SQLite: a whole ledger that is moved."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -89,6 +90,8 @@ class SqliteTarget:
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
+        self._token = secrets.randbits(62) | 1
+        """Of this filling: whoever begins anew has another one."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -114,12 +117,13 @@ class SqliteTarget:
     async def begin(self, limits: Iterable[Limit], *, anew: bool) -> None:
         """Make sure that it holds nothing, and mark it as incomplete."""
         del limits  # all of them fit
-        await self._write(lambda db: _begin(db, anew=anew))
+        await self._write(lambda db: _begin(db, self._token, anew=anew))
 
     async def take(self, pieces: Sequence[Piece]) -> None:
         """Keep some pieces."""
 
         def act(db: apsw.Connection) -> None:
+            self._see_that_it_is_ours()
             for piece in pieces:
                 for table, values in _rows(piece):
                     db.execute(f"INSERT INTO {table} {_INSERTS[table]}", values)
@@ -132,13 +136,20 @@ class SqliteTarget:
 
     async def finish(self) -> None:
         """It is complete."""
-        await self._write(
-            lambda db: db.execute("DELETE FROM mark WHERE name = ?", (marks.INCOMPLETE,)).fetchall()
-        )
+
+        def act(db: apsw.Connection) -> None:
+            self._see_that_it_is_ours()
+            db.execute("DELETE FROM mark WHERE name = ?", (marks.INCOMPLETE,))
+
+        await self._write(act)
 
     async def aclose(self) -> None:
         """Close the file."""
         await asyncio.to_thread(self._db.close)
+
+    def _see_that_it_is_ours(self) -> None:
+        if marks.mark(self._db, marks.INCOMPLETE) != self._token:
+            raise StoreFailed("another migration has begun anew on it", unknown=False)
 
     async def _write(self, act: Callable[[apsw.Connection], T]) -> T:
         def acted() -> T:
@@ -166,7 +177,7 @@ def _living(db: apsw.Connection) -> int:
     return len(alive(db, this_worker(), now)) - 1
 
 
-def _begin(db: apsw.Connection, *, anew: bool) -> None:
+def _begin(db: apsw.Connection, token: int, *, anew: bool) -> None:
     if marks.mark(db, marks.INCOMPLETE):
         if not anew:
             raise UnfitError(
@@ -180,7 +191,7 @@ def _begin(db: apsw.Connection, *, anew: bool) -> None:
         )
     for table in _TABLES:
         db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
-    marks.move(db, marks.INCOMPLETE, 1)
+    marks.move(db, marks.INCOMPLETE, token)
 
 
 def _all_but_records(db: apsw.Connection) -> Iterator[Piece]:

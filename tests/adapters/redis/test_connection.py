@@ -2,17 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+import uvloop
+from redis.asyncio import RedisCluster
 
 from gateway.adapters.redis.connection import Client, RedisAddress, close, connect, reason_of, told
 from gateway.ports import StoreFailed
 from tests.support.redis import (
+    TAGS,
     Cluster,
     Server,
     Watched,
@@ -81,6 +85,35 @@ async def test_what_may_have_been_done_is_told_from_what_was_not(store: Store) -
         await failure(client, store.address, "INCR", "n")  # over a connection that has just died
         found = await failure(client, store.address, "INCR", "n")
         assert not found.unknown
+
+
+@pytest.mark.parametrize("run", [uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
+@pytest.mark.parametrize("kind", ["server", "cluster"])
+def test_a_connection_that_was_closed_unseen_is_a_failure_on_either_loop(
+    kind: str, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    """A master of a cluster died so: uvloop raises what is no error of a network."""
+    address = shared_cluster().address if kind == "cluster" else shared_server("redis").address
+    key = f"closed-{next(TAGS)}"
+
+    async def closed() -> None:
+        async with client_of(address) as client:
+            await client.execute_command("INCR", key)
+            for link in links_of(client):
+                link._writer.transport.abort()
+            await asyncio.sleep(0)
+            with suppress(StoreFailed), told(address):
+                await client.execute_command("INCR", key)
+            await client.execute_command("INCR", key)
+
+    run(closed())
+
+
+def links_of(client: Client) -> list[Any]:
+    """The connections that nobody uses now."""
+    if isinstance(client, RedisCluster):
+        return [link for node in client.get_nodes() for link in node._free]
+    return list(client.connection_pool._available_connections)
 
 
 async def test_nobody_there_is_known_not_to_have_done_anything() -> None:

@@ -97,6 +97,28 @@ async def test_clocks_of_gateways_an_hour_apart_change_nothing() -> None:
         assert await early.reap() == ()
 
 
+@pytest.mark.parametrize("unit", list(LIMITS))
+async def test_of_a_hundred_at_once_as_many_pass_as_fit_though_clocks_are_an_hour_apart(unit: Unit) -> None:
+    fits, name = random.Random(f"{SEED}{unit}").randint(1, 40), tag()
+    address, off_s = shared_server("redis").address, (-HOUR_S, 0.0, HOUR_S)
+    async with AsyncExitStack() as stack:
+        gateways = [
+            await stack.enter_async_context(ledger_at(address, **patient(tag=name))) for _ in range(GATEWAYS)
+        ]
+
+        async def ask(number: int) -> Standing | Exceeded:
+            here = now() + off_s[number % GATEWAYS]
+            asked = claim(f"igr_{number}", [LIMITS[unit](fits)], clock=lambda: here)
+            return await gateways[number % GATEWAYS].reserve(opened(f"igr_{number}", at=here), asked)
+
+        found = await asyncio.gather(*(ask(number) for number in range(CALLERS)))
+        assert sum(isinstance(one, Standing) for one in found) == fits, f"seed {SEED}"
+        for ledger in gateways:  # nobody takes anybody for dead, nor a call for over
+            await ledger.beat()
+            assert await ledger.reap() == ()
+        assert await gateways[0].verify() == ()
+
+
 async def test_clocks_more_than_a_day_apart_are_told_and_nothing_is_taken() -> None:
     async with ledger_at(shared_server("redis").address, **patient(tag=tag())) as ledger:
         with pytest.raises(StoreFailed, match="more than a day apart") as caught:

@@ -1,12 +1,13 @@
 -- Keep pieces of another ledger (adapters/redis/moving.py). See settlement.lua. Done again it has the same effect.
 --
 -- keys: record order paying open noted called later inside place hold guess tally grain age limits once once_at worker beat mark
--- args: for each piece its kind, its name, what it says, and the rest: {'record', id, head, rest}, {'open', id, open call, what
+-- args: token of lua/begin.lua, and for each piece its kind, its name, what it says, and the rest: {'record', id, head, rest}, {'open', id, open call, what
 --       is noted of it}, {'inside', id, place, ''}, {'hold', id, hold, ''}, {'tally', row, nine numbers, ''}, {'limits', scope,
 --       limits, ''}, {'once', name, what the key stands for, when it was taken}, {'worker', worker, about it, its beat},
 --       {'mark', name, instant, ''}
--- Gives how many.
+-- Gives how many; -1: somebody else fills it now.
 
+if redis.call('HGET', key.mark, 'moving') ~= ARGV[1] then return -1 end
 local take = {}
 function take.record(id, kept, rest)
   local head, before = cjson.decode(kept), redis.call('HGET', key.record, id)
@@ -46,5 +47,5 @@ function take.worker(id, about, beat)
   redis.call('ZADD', key.beat, beat, id)
 end
 function take.mark(name, at) redis.call('HSET', key.mark, name, at) end
-for first = 1, #ARGV, 4 do take[ARGV[first]](ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]) end
-return #ARGV / 4
+for first = 2, #ARGV, 4 do take[ARGV[first]](ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]) end
+return (#ARGV - 1) / 4

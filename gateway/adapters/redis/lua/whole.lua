@@ -1,6 +1,10 @@
 -- A ledger that was being filled is whole: gateways may start on it (adapters/redis/moving.py).
 --
 -- keys: mark
--- args: none
+-- args: token of lua/begin.lua
+-- Gives 1; -1: somebody else fills it now.
 
-return redis.call('HDEL', key.mark, 'moving')
+local moving = redis.call('HGET', key.mark, 'moving')
+if moving and moving ~= ARGV[1] then return -1 end
+redis.call('HDEL', key.mark, 'moving')
+return 1
