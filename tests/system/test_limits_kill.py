@@ -102,6 +102,13 @@ async def both_up(gateway: Running) -> list[int]:
         return len(found) == 2
 
     await eventually(are_two, LEASE_S, lambda: f"workers: {found}")
+
+    async def do_serve() -> bool:
+        told = gateway.log.read_text()
+        return all(f"worker {one} serves" in told for one in found)
+
+    # One that has not told yet that it serves is given the time that a start may take.
+    await eventually(do_serve, LEASE_S)
     return found
 
 
