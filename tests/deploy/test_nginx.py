@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.nginx import SNIPPET, complaints, free_port, nginx
+from tests.support.nginx import SNIPPET, complaints, nginx
+from tests.support.ports import free_port
 from tests.support.process import KEY, gateway_process
 from tests.support.raw import raw_client, raw_upstream, request_bytes
 

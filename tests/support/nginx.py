@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.ports import free_port
 from tests.support.tools import missing
 
 SNIPPET = Path(__file__).parents[2] / "deploy" / "nginx" / "imagegate.conf"
@@ -47,13 +48,6 @@ def program() -> str:
     if found is None:
         missing("nginx", "apt-get install nginx-light (streams are read through it)")
     return found
-
-
-def free_port() -> int:
-    """One that nobody listens on: nginx takes no other's socket."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 def configured(folder: Path, sites: str) -> Path:

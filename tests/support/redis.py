@@ -8,7 +8,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,7 @@ from redis.retry import Retry
 
 from gateway.adapters.redis.connection import RedisAddress
 from gateway.adapters.redis.ledger import RedisLedger
+from tests.support.ports import free_port
 
 Kind = Literal["redis", "valkey"]
 PATIENCE_S = 20.0
@@ -345,14 +345,6 @@ def until_followed(master: Server, replica: Server) -> None:
 
 def _follows(replica: Server) -> bool:
     return bool(replica.said("INFO", "replication").get("master_link_status") == "up")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _until(condition: Callable[[], bool], said: Callable[[], str]) -> None:

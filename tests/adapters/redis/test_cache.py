@@ -31,7 +31,8 @@ from tests.support.cache import body_of, entry, given, kept, key_of
 from tests.support.cache_writer import body_numbered, name_of
 from tests.support.clock import FakeClock
 from tests.support.ledger import NOON
-from tests.support.redis import Kind, Server, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis import Kind, Server, redis_server
 
 ROOT = Path(__file__).parents[3]
 MIB = 1 << 20

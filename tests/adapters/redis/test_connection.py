@@ -15,12 +15,12 @@ from redis.asyncio import RedisCluster
 
 from gateway.adapters.redis.connection import Client, RedisAddress, close, connect, reason_of, told
 from gateway.ports import StoreFailed
+from tests.support.ports import free_port
 from tests.support.redis import (
     TAGS,
     Cluster,
     Server,
     Watched,
-    free_port,
     redis_cluster,
     redis_sentinel,
     redis_server,

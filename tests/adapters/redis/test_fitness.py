@@ -10,7 +10,8 @@ from gateway.adapters.redis.acts import key
 from gateway.adapters.redis.connection import RedisAddress
 from gateway.adapters.redis.ledger import RedisLedger, RedisReader
 from gateway.ports import UnfitError
-from tests.support.redis import free_port, redis_server, shared_cluster, shared_server
+from tests.support.ports import free_port
+from tests.support.redis import redis_server, shared_cluster, shared_server
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])

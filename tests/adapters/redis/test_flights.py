@@ -25,7 +25,8 @@ from tests.conftest import FULL, SEED
 from tests.support.cache import body_of, entry, key_of
 from tests.support.clock import FakeClock
 from tests.support.flights import Client, Hands, Upstream, follow, lead, take_off
-from tests.support.redis import Kind, Server, free_port, redis_server, shared_cluster, shared_server
+from tests.support.ports import free_port
+from tests.support.redis import Kind, Server, redis_server, shared_cluster, shared_server
 from tests.support.redis_flight_leader import leading
 from tests.support.waiting import until
 

@@ -7,7 +7,8 @@ import pytest
 from gateway.adapters.redis.connection import RedisAddress
 from gateway.adapters.redis.memory import Memory, memory_of
 from gateway.ports import StoreFailed
-from tests.support.redis import Kind, free_port, redis_server, shared_cluster
+from tests.support.ports import free_port
+from tests.support.redis import Kind, redis_server, shared_cluster
 
 
 @pytest.mark.parametrize("kind", ["redis", "valkey"])
