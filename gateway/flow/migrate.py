@@ -39,10 +39,7 @@ async def migrate(
         UnfitError: it is not moved as it is; the message says why and what to do.
         StoreFailed: one of both failed on the way.
     """
-    waiting = sum(len(pile.entries) for pile in await outbox.waiting())
-    why = hindrance(await source.living(), waiting, await source.verify(), force=force)
-    if why is not None:
-        raise UnfitError(why)
+    await _check(source, outbox, force=force)
     limits = (await source.changed_limits()).values()
     await target.begin([one for several in limits for one in several], anew=anew)
     moved = Moved()
@@ -53,8 +50,18 @@ async def migrate(
     broken = await target.verify()
     if broken:
         raise StoreFailed(f"what was moved does not add up: {broken[0]}", unknown=False)
+    # Somebody may have begun to write to the source since.
+    await _check(source, outbox, force=force)
     await target.finish()
     return moved
+
+
+async def _check(source: LedgerSource, outbox: Outbox, *, force: bool) -> None:
+    """Raises UnfitError if the source is not to be moved as it is."""
+    waiting = sum(len(pile.entries) for pile in await outbox.waiting())
+    why = hindrance(await source.living(), waiting, await source.verify(), force=force)
+    if why is not None:
+        raise UnfitError(why)
 
 
 async def _move_answers(pieces: Sequence[Piece], here: Cache | None, there: Cache, moved: Moved) -> None:

@@ -25,6 +25,7 @@ RESTART: Final = frozenset(
         "store.url",
         "cache.url",
         "cache.bodies",
+        "org.id",
     }
 )
 """Settings that hold from the gateway's start to its end."""

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from gateway import stores
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.outbox import FileOutbox
+from gateway.adapters.redis.moving import RedisTarget
 from gateway.cli.migrate import migrate
 from gateway.cli.usage import usage
 from gateway.cli.verify import verify
@@ -23,6 +24,8 @@ from gateway.core.freshness import Life
 from gateway.core.idempotency import KeyName, Once, State
 from gateway.core.kept import Due
 from gateway.core.limits import parse_limit
+from gateway.core.verify import Broken
+from gateway.ports import UnfitError
 from gateway.settings import Settings
 from tests.support.cache import entry, given, kept
 from tests.support.config import PAID, load_text, write
@@ -175,6 +178,25 @@ def test_a_ledger_with_a_gateway_on_it_is_moved_only_if_somebody_insists(
     assert result.exit_code == 1
     assert "1 worker is alive on the source" in result.output
     assert moved("--from", here, "--to", there, "--force").exit_code == 0
+
+
+def test_a_gateway_that_starts_while_a_ledger_is_moved_is_noticed(
+    tmp_path: Path, here: str, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified = RedisTarget.verify
+
+    async def starts_meanwhile(target: RedisTarget) -> Sequence[Broken]:
+        ledger = stores.Money(at(tmp_path, here)).ledger
+        await ledger.beat()
+        await ledger.aclose()
+        return await verified(target)
+
+    monkeypatch.setattr(RedisTarget, "verify", starts_meanwhile)
+    result = moved("--from", here, "--to", there)
+    assert result.exit_code == 1
+    assert "1 worker is alive on the source" in result.output
+    with pytest.raises(UnfitError, match="incomplete"):
+        stores.Money(at(tmp_path, there))
 
 
 def test_settlements_that_wait_for_the_ledger_are_not_left_behind(

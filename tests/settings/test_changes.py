@@ -61,8 +61,10 @@ def test_what_a_worker_is_made_with_waits_for_new_workers() -> None:
 
 
 def test_what_all_workers_share_waits_for_a_restart() -> None:
-    found = changes(settings(), settings('[server]\nport = 9\n[store]\nurl = "sqlite:///elsewhere"'))
-    assert found == Changes((), (), ("server.port", "store.url"))
+    found = changes(
+        settings(), settings('[server]\nport = 9\n[store]\nurl = "sqlite:///elsewhere"\n[org]\nid = "b"')
+    )
+    assert found == Changes((), (), ("server.port", "store.url", "org.id"))
 
 
 def test_in_force_is_the_new_one_but_for_what_takes_a_restart() -> None:

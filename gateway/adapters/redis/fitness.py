@@ -2,7 +2,8 @@
 Whether a server is fit to keep a ledger: found out once, at the start.
 
 Refused: what is too old, what only copies another server, what may throw away counters when it is full, and a ledger that a
-newer program has written, or a migration left incomplete. Warned of: what forgets everything when it is restarted.
+newer program has written, or a migration left incomplete. Warned of: what forgets everything when it is restarted, what
+may throw away promised answers, and that no ledger was there yet.
 """
 
 import asyncio
@@ -74,7 +75,12 @@ async def _examined(
                 "place; a gateway that starts anew makes a new one."
             )
         if found is None:
-            await client.execute_command("HSETNX", mark, "version", VERSION)
+            if await client.execute_command("HSETNX", mark, "version", VERSION):
+                _log.warning(
+                    "there was no ledger at %s: a new one was begun. If there was one before, it has gone, and every "
+                    "budget begins anew.",
+                    address,
+                )
         elif int(found) > VERSION:
             raise UnfitError(
                 f"The ledger at {address} is of version {int(found)}, this program knows up to {VERSION}: a newer "
@@ -116,6 +122,13 @@ def _check(address: RedisAddress, info: _Info, *, strict: bool) -> None:
         raise UnfitError(
             f"The server at {address} may throw away what it holds when it is full (maxmemory-policy {policy}), and with it "
             "what was spent. Set maxmemory-policy noeviction there, and keep the cache on another server (cache.url)."
+        )
+    if policy.startswith("volatile"):
+        _log.warning(
+            "the store at %s may throw away answers that were promised to whoever repeats a call, when it is full "
+            "(maxmemory-policy %s). Set noeviction.",
+            address,
+            policy,
         )
     if strict and not info.get("connected_slaves"):
         raise UnfitError(
