@@ -39,11 +39,13 @@ class Act:
         found = _KEYS.search(own)
         assert found is not None, "every act says which keys it touches"  # noqa: S101 - our own files
         self.name = name
+        self.does_write = name not in _LOOKS
+        """It is given one key more, after its own: see `begun`."""
         self.keys = tuple(found[1].split())
         names = ", ".join(f"{one} = KEYS[{number}]" for number, one in enumerate(self.keys, 1))
         parts = {
             "ledger": True,
-            "guard": name not in _LOOKS,
+            "guard": self.does_write,
             "quota": name in _QUOTA,
             "settlement": name in _SETTLEMENT,
         }
@@ -60,3 +62,8 @@ def act(name: str) -> Act:
 def key(tag: str, name: str) -> str:
     """The key of this name."""
     return f"{{{tag}}}:ledger:{name}"
+
+
+def begun(ledger: str) -> str:
+    """What the key is called that says that this ledger, and no other one in its place, is there."""
+    return f"begun:{ledger}"

@@ -10,10 +10,11 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
+from uuid import uuid4
 
 from redis.asyncio import RedisCluster
 
-from gateway.adapters.redis.acts import key
+from gateway.adapters.redis.acts import begun, key
 from gateway.adapters.redis.connection import FAILURES, Client, RedisAddress, close, connect, reason_of
 from gateway.ports import UnfitError
 
@@ -35,7 +36,7 @@ def examine(
     strict: bool = False,
     make: bool = True,
     may_be_incomplete: bool = False,
-) -> None:
+) -> str | None:
     """
     See that the ledger's server is fit, and mark the ledger as one of this version.
 
@@ -49,6 +50,10 @@ def examine(
         make: whether a ledger is made if there is none.
         may_be_incomplete: it may have been left so by a migration, which is to begin again.
 
+    Returns:
+        Which ledger it is: another one that is begun in its place one day is called something else. None: nothing will be
+        written, so nobody needs to know.
+
     Raises:
         UnfitError: it is not; the message says why and what to do.
     """
@@ -56,12 +61,12 @@ def examine(
         address, tag, only_looks=only_looks, strict=strict, make=make, may_be_incomplete=may_be_incomplete
     )
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, work).result()
+        return thread.submit(asyncio.run, work).result()
 
 
 async def _examined(
     address: RedisAddress, tag: str, *, only_looks: bool, strict: bool, make: bool, may_be_incomplete: bool
-) -> None:
+) -> str | None:
     client = connect(address, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S)
     try:
         for info in await _informed(client):
@@ -91,10 +96,20 @@ async def _examined(
                 f"The ledger at {address} is incomplete: a migration to it was not finished. Run imagegate migrate again, "
                 "with --resume."
             )
+        return None if only_looks else await _named(client, tag)
     except FAILURES as error:
         raise UnfitError(f"The store at {address} cannot be used: {reason_of(error, address)}.") from error
     finally:
         await close(client)
+
+
+async def _named(client: Client, tag: str) -> str:
+    """Give the ledger its name if it has none."""
+    await client.execute_command("SET", key(tag, "id"), uuid4().hex, "NX")
+    found = await client.execute_command("GET", key(tag, "id"))
+    name = found.decode() if isinstance(found, bytes) else str(found)
+    await client.execute_command("SET", key(tag, begun(name)), "1")
+    return name
 
 
 async def _informed(client: Client) -> list[_Info]:

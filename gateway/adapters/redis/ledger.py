@@ -96,8 +96,9 @@ class RedisLedger(Reads):
         Raises:
             UnfitError: it cannot be used; the message says why and what to do.
         """
-        examine(address, tag, strict=strict, make=make)
-        return cls(Store(address, tag, attempt_s=attempt_s, patience_s=patience_s, strict=strict), now)
+        ledger = examine(address, tag, strict=strict, make=make)
+        store = Store(address, tag, attempt_s=attempt_s, patience_s=patience_s, strict=strict, ledger=ledger)
+        return cls(store, now)
 
     @property
     def worker(self) -> str:

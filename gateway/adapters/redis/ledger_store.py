@@ -17,7 +17,7 @@ from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import PipelineCommand
 from redis.exceptions import MovedError, NoScriptError, RedisError, ResponseError
 
-from gateway.adapters.redis.acts import Act, key
+from gateway.adapters.redis.acts import Act, begun, key
 from gateway.adapters.redis.connection import (
     FAILURES,
     NotDoneError,
@@ -65,6 +65,7 @@ class Store:
         attempt_s: what one attempt may take, to connect and to be answered.
         patience_s: what all of them may.
         strict: whether writes wait for a replica.
+        ledger: which one it is, as `fitness.examine` has found; None: nothing is written to it.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Store:
         attempt_s: float = ATTEMPT_S,
         patience_s: float = PATIENCE_S,
         strict: bool = False,
+        ledger: str | None = None,
     ) -> None:
         self.address = address
+        self._ledger = ledger
         self._tag = tag
         self._attempt_s = attempt_s
         self._patience_s = patience_s
@@ -145,6 +148,8 @@ class Store:
     async def run(self, act: Act, *arguments: Value) -> Reply:
         """One attempt at an act. For `ask`."""
         keys = tuple(self.key(one) for one in act.keys)
+        if act.does_write:
+            keys += (self.key(begun(self._ledger or "")),)
         if not self._strict:
             return await act.script.run(self._client, keys, *arguments)
         rest: tuple[Value, ...] = (len(keys), *keys, *arguments)

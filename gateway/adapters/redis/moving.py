@@ -102,8 +102,9 @@ class RedisTarget(Reads):
         Raises:
             UnfitError: the server is not fit for a ledger; the message says why and what to do.
         """
-        examine(address, tag, strict=strict, may_be_incomplete=True)
-        return cls(Store(address, tag, attempt_s=ATTEMPT_S, patience_s=PATIENCE_S, strict=strict))
+        ledger = examine(address, tag, strict=strict, may_be_incomplete=True)
+        store = Store(address, tag, attempt_s=ATTEMPT_S, patience_s=PATIENCE_S, strict=strict, ledger=ledger)
+        return cls(store)
 
     async def begin(self, limits: Iterable[Limit], *, anew: bool) -> None:
         """Make sure that it holds nothing, and mark it as incomplete."""

@@ -223,7 +223,17 @@ async def test_a_ledger_that_has_gone_is_not_begun_anew(server: Server, ledger: 
     """An empty one would give every budget anew, and nobody would notice."""
     await ledger.reserve(opened("igr_1"), claim("igr_1"))
     server.said("FLUSHALL")
-    acts = [
+    await nothing_is_written(ledger)
+    assert server.said("DBSIZE") == 0
+    with pytest.raises(UnfitError, match="it has gone"):
+        await asyncio.to_thread(RedisLedger.open, server.address, make=False)
+    async with ledger_at(server.address, **PATIENT) as other:
+        await nothing_is_written(ledger)
+        assert (await other.settle(record(1, id="igr_1"))).verdict is Verdict.WRITTEN
+
+
+async def nothing_is_written(ledger: RedisLedger) -> None:
+    for act in (
         ledger.admit(claim("igr_2")),
         ledger.reserve(opened("igr_3")),
         ledger.dispatch("igr_1"),
@@ -235,16 +245,10 @@ async def test_a_ledger_that_has_gone_is_not_begun_anew(server: Server, ledger: 
         ledger.prune(now()),
         ledger.set_limits("org", []),
         ledger.ping(),
-    ]
-    for act in acts:
+    ):
         with pytest.raises(StoreFailed, match="GONE") as caught:
             await act
         assert not caught.value.unknown
-    assert server.said("DBSIZE") == 0
-    with pytest.raises(UnfitError, match="it has gone"):
-        await asyncio.to_thread(RedisLedger.open, server.address, make=False)
-    async with ledger_at(server.address, **PATIENT):
-        assert (await ledger.settle(record(1, id="igr_1"))).verdict is Verdict.WRITTEN
 
 
 async def test_a_server_that_has_become_a_replica_is_not_written_to(

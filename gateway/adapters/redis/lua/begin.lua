@@ -15,6 +15,7 @@ else
   local held = {key.record, key.open, key.inside, key.hold, key.tally, key.limits, key.once}
   if redis.call('EXISTS', unpack(held)) > 0 then return 'full' end
 end
-redis.call('UNLINK', unpack(KEYS))
+-- All but the last: it says that this ledger is the one that was found (lua/guard.lua).
+redis.call('UNLINK', unpack(KEYS, 1, #KEYS - 1))
 redis.call('HSET', key.mark, 'version', ARGV[2], 'moving', ARGV[1])
 return 'begun'
