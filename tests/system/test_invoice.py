@@ -188,7 +188,8 @@ class Proof:
         assert charges == {}, "charges of nobody's"
         assert await self.pair.books.ledger.verify() == ()
         for how, spent in sums.items():
-            assert (fault := spent.fault(how)) is None, fault
+            fault = spent.fault(how)
+            assert fault is None, fault
 
     @staticmethod
     def _key(place: int, call: Errand) -> str:
