@@ -20,6 +20,7 @@ DOCKERFILE = (Path(__file__).parents[2] / "Dockerfile").read_text(encoding="utf-
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     if not FULL and os.environ.get("IMAGEGATE_TESTS_NEED_ALL") != "1":
+        # It takes two minutes and a gigabyte: CI sets IMAGEGATE_TESTS_NEED_ALL and builds it, a quick run at home need not.
         pytest.skip(
             "a Debian is made and an image built: in `make check-all`, and where nothing is to be left out"
         )

@@ -266,6 +266,7 @@ async def test_where_workers_count_is_gone_when_the_gateway_is(tmp_path: Path) -
 def python_with_a_read_only_root(folder: Path) -> str:
     """A Python for which only this folder can be written to."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        # It takes a right that containers often withhold, and that no package brings.
         pytest.skip("this system gives nobody a root of their own: unshare -m")
     alone = (
         f"mount --make-rprivate / && mount --bind {folder} {folder} && mount -o remount,bind,ro / && "

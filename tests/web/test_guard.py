@@ -112,6 +112,7 @@ class TestHeads:
             dripping.cancel()
             assert answer.code == "request_timeout"
 
+    # The gateway serves without uvloop there, and what is tested here is uvloop's order of events.
     @pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not there")
     def test_a_head_that_lay_there_while_the_process_stood_still_is_not_late(self) -> None:
         """Under uvloop, which runs timers after what came from sockets, a process may be frozen in between."""

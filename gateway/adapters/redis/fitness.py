@@ -80,7 +80,8 @@ async def _examined(
                 "place; a gateway that starts anew makes a new one."
             )
         if found is None:
-            if await client.execute_command("HSETNX", mark, "version", VERSION):
+            is_new = await client.execute_command("HSETNX", mark, "version", VERSION)
+            if is_new and not may_be_incomplete:  # a migration is told to begin one
                 _log.warning(
                     "there was no ledger at %s: a new one was begun. If there was one before, it has gone, and every "
                     "budget begins anew.",
