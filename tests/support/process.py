@@ -1,6 +1,7 @@
 """The real thing: `imagegate` in a process of its own."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ADDRESS = re.compile(r"http://[0-9.\[\]:]+")
 KEY = "sk-test"
@@ -54,6 +56,11 @@ class Running:
     @property
     def port(self) -> int:
         return int(self.url.rsplit(":", 1)[1])
+
+    def logged(self, logger: str) -> list[dict[str, Any]]:
+        """Its log's whole lines of this logger: what is being written just now is left for the next look."""
+        whole = self.log.read_bytes().rpartition(b"\n")[0].splitlines()
+        return [line for line in map(json.loads, whole) if line["logger"] == logger]
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 import pytest_asyncio
 
@@ -46,8 +45,7 @@ class Stage:
 
     def records(self) -> list[dict[str, Any]]:
         """The log lines of the requests that are over."""
-        lines = (orjson.loads(line) for line in self.gateway.log.read_bytes().splitlines(keepends=True))
-        return [line for line in lines if line["logger"] == "imagegate.request"]
+        return self.gateway.logged("imagegate.request")
 
     async def record(self, before: int) -> dict[str, Any]:
         """The next log line after the first `before`."""

@@ -1,7 +1,6 @@
 """SIGHUP: the configuration is read again in every worker, in place; nobody who is being answered notices."""
 
 import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -58,8 +57,7 @@ class Scene:
         return self.said()[before:]
 
     def said(self) -> list[str]:
-        lines = [json.loads(line) for line in self.gateway.log.read_text().splitlines()]
-        return [line["message"] for line in lines if line["logger"] == "imagegate.reload"]
+        return [line["message"] for line in self.gateway.logged("imagegate.reload")]
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import orjson
 import pytest
 
 from tests.support.answers import read_answer
@@ -112,8 +111,7 @@ async def ask(gateway: Running) -> None:
 
 def endings(gateway: Running) -> list[tuple[str, str | None]]:
     """Outcome and code of every request that is over."""
-    lines = (orjson.loads(line) for line in gateway.log.read_bytes().splitlines())
-    return [(one["outcome"], one.get("code")) for one in lines if one["logger"] == "imagegate.request"]
+    return [(one["outcome"], one.get("code")) for one in gateway.logged("imagegate.request")]
 
 
 def connections(gateway: Running) -> int:

@@ -1,7 +1,6 @@
 """SIGTERM: nothing new is admitted, what is under way may finish in time, then it is cut; every request is recorded."""
 
 import asyncio
-import json
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -33,11 +32,9 @@ def server(drain_timeout_s: int) -> str:
 
 
 def outcomes(gateway: Running) -> list[tuple[Any, ...]]:
-    lines = [json.loads(line) for line in gateway.log.read_text().splitlines()]
     return [
         (line["outcome"], line.get("status"), line.get("code"))
-        for line in lines
-        if line["logger"] == "imagegate.request"
+        for line in gateway.logged("imagegate.request")
     ]
 
 
