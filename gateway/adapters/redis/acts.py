@@ -19,7 +19,7 @@ _LOOKS: Final = frozenset(
 """Acts that write nothing, and that may find nothing."""
 _QUOTA: Final = frozenset({"enter", "standing"})
 _SETTLEMENT: Final = frozenset(
-    {"once", "settle", "lose", "prune", "response", "page", "mend", "books", "take"}
+    {"once", "settle", "lose", "prune", "response", "page", "mend", "books", "take", "known"}
 )
 """Acts with `quota`, and with `settlement`, before their own text; `ledger` goes before all."""
 _KEYS: Final = re.compile(r"^-- keys: (.+)$", re.MULTILINE)
@@ -40,7 +40,7 @@ class Act:
         assert found is not None, "every act says which keys it touches"  # noqa: S101 - our own files
         self.name = name
         self.does_write = name not in _LOOKS
-        """It is given one key more, after its own: see `begun`."""
+        """It is given one key more, after its own, and one argument before: see lua/guard.lua."""
         self.keys = tuple(found[1].split())
         names = ", ".join(f"{one} = KEYS[{number}]" for number, one in enumerate(self.keys, 1))
         parts = {

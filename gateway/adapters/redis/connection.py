@@ -297,6 +297,8 @@ _REFUSALS: Final = (
     "CLUSTERDOWN",
     "DENIED",
     "GONE",
+    "ANOTHER",
+    "RECALLING",
 )
 """Likewise: how answers begin that redis-py has no class for, or that a script hands on."""
 _SAID: Final = ("The previous master is now a slave", "No connection available.")

@@ -27,13 +27,19 @@ class RedisIdempotencyKeys:
     async def begin(self, once: Once, call_id: str) -> Known | None:
         """Take a key for a call of this worker, if it is free."""
         asked = (once.name, once.fingerprint, call_id, *self.ledger.named, _LIFE_US, _SILENCE_US)
-        found = await self.ledger.act(act("once"), *asked)
+        found = await self.ledger.act(act("once"), *asked, "0")
         if not found:
+            self.ledger.did(_subject(once), "once", "", *asked, "1")
             return None
         fingerprint, call, state = (part.decode() for part in found)
         return Known(fingerprint, call, State(state))
 
     async def conclude(self, once: Once, call_id: str, state: State | None) -> None:
         """What a key stands for now that its call has ended."""
-        said = "" if state is None else state.value
-        await self.ledger.act(act("once_end"), once.name, call_id, said, timed=False)
+        asked = (once.name, call_id, "" if state is None else state.value)
+        await self.ledger.act(act("once_end"), *asked, timed=False)
+        self.ledger.did(_subject(once), "once_end", *asked, ends=True)
+
+
+def _subject(once: Once) -> str:
+    return f"key {once.name}"

@@ -1,5 +1,6 @@
 """The `Ledger` port over a Redis or Valkey that gateways on several machines share."""
 
+import asyncio
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -13,6 +14,8 @@ from gateway.adapters.redis.connection import NotDoneError, RedisAddress
 from gateway.adapters.redis.fitness import examine
 from gateway.adapters.redis.ledger_store import ATTEMPT_S, PATIENCE_S, Store
 from gateway.adapters.redis.queries import Reads
+from gateway.adapters.redis.recall import Recall
+from gateway.adapters.redis.retelling import tell_again
 from gateway.adapters.redis.scripts import Reply, Value
 from gateway.adapters.workers import Worker, is_dead, is_gone, this_worker
 from gateway.core.call import Call
@@ -24,6 +27,8 @@ from gateway.core.record import Record
 from gateway.core.verify import Broken
 from gateway.ports import DEAD_AFTER_S, LargeLimitError, StoreFailed
 
+_HOLD: Final = 6
+"""Where lua/enter.lua is told whether a call holds something."""
 PARDON_S: Final = 10.0
 """What others have to say that they live, after a time in which nobody could: two beats."""
 REAPED_AT_ONCE: Final = 50
@@ -67,6 +72,10 @@ class RedisLedger(Reads):
         self._now = now
         self._worker = this_worker()
         self._about = orjson.dumps([self._worker.host, self._worker.pid, self._worker.born])
+        self._recall = Recall()
+        self._is_known = False
+        """Whether the server was told of this worker."""
+        store.recall = self._tell_again
 
     @classmethod
     def open(
@@ -122,6 +131,7 @@ class RedisLedger(Reads):
     async def _enter(self, call_id: str, claim: Claim | None, rest: tuple[Value, ...]) -> Standing | Exceeded:
         asked = b"" if claim is None else claims.to_claim(claim.claimants, claim.frames, claim.asked)
         about = (call_id, self.worker, self._about, asked, *rest)
+        self._is_known = True
 
         async def attempt() -> Reply:
             reply = await self._store.run(act("enter"), self._time(), self._store.latest(), *about)
@@ -140,18 +150,28 @@ class RedisLedger(Reads):
                 raise StoreFailed(
                     "the clocks of the gateway and of its store are more than a day apart", unknown=False
                 )
-            case _:
-                return claims.answer_of(reply, claim)
+            case b"passed":
+                hold, _, *noted = rest
+                again: tuple[Value, ...] = (reply[1], "", *about[:4], hold, "1", *noted)
+                self._recall.did(call_id, "enter", *again)
+        return claims.answer_of(reply, claim)
 
     async def leave(self, call_id: str) -> None:
         """Give back the place of a call."""
         await self._store.write(act("leave"), call_id)
+        if self._recall.knows(call_id):
+            if any(one.act == "enter" and one.arguments[_HOLD] == "1" for one in self._recall.of(call_id)):
+                self._recall.did(call_id, "leave", call_id)
+            else:  # it took nothing that outlasts it
+                self._recall.forget(call_id)
 
     # What becomes of a call
 
     async def dispatch(self, record_id: str) -> bool:
         """Note that the request goes up."""
-        return bool(await self._store.write(act("dispatch"), record_id))
+        found = bool(await self._store.write(act("dispatch"), record_id))
+        self.did(record_id, "dispatch", record_id, begins=False)
+        return found
 
     async def entrust(
         self, record_id: str, response_id: str, deadline: float, asked: Call | None, *, leaves: bool = True
@@ -159,24 +179,79 @@ class RedisLedger(Reads):
         """Note that the call runs in the background, and what was asked."""
         response = (response_id, rows.digest(response_id), str(micros(deadline)))
         kept = (rows.to_asked(asked), "1" if leaves else "0")
-        return bool(await self._store.write(act("entrust"), record_id, *response, *kept))
+        found = bool(await self._store.write(act("entrust"), record_id, *response, *kept))
+        self.did(record_id, "entrust", record_id, *response, *kept)
+        return found
 
     async def settle(self, record: Record, images: int = 0) -> Settlement:
         """Write a call's record and close the call."""
         charge = rows.to_charge(charge_of(record, images))
-        return _settlement(record, await self._store.write(act("settle"), *self._written(record), *charge))
+        asked = (*self._written(record), *charge)
+        found = _settlement(record, await self._store.write(act("settle"), *asked))
+        self.did(record.id, "settle", *asked, ends=True)
+        return found
 
     # The workers
 
     async def beat(self, *, pardon: bool = False) -> None:
-        """This worker lives, and so may others."""
+        """
+        This worker lives, and so may others.
+
+        Raises:
+            StoreFailed: likewise if the server is another one than before, and others have not told it yet what they hold.
+        """
+        self._is_known = True
+        if await self._store.write(act("beat"), *await self._beat(pardon=pardon)):
+            return
+        # Those of this machine that are dead have nothing to tell.
+        if not await self._store.write(act("beat"), *await self._beat(pardon=pardon, knows_dead=True)):
+            raise StoreFailed("other gateways have not said yet what they hold", unknown=False)
+
+    async def _beat(self, *, pardon: bool = False, knows_dead: bool = False) -> tuple[Value, ...]:
+        """What lua/beat.lua is told."""
+        dead: list[str] = []
         others: list[str] = []
-        if pardon:
+        if pardon or knows_dead:
             _, about, beats, _ = await self._store.read(act("roll"), self._time())
-            registered = roll.registered(about, beats).values()
-            others = [one.id for one in registered if not is_gone(one, self._worker.host)]
+            for one in roll.registered(about, beats).values():
+                (dead if is_gone(one, self._worker.host) else others).append(one.id)
         heard_us = micros(DEAD_AFTER_S - PARDON_S)
-        await self._store.write(act("beat"), self._time(), self.worker, self._about, heard_us, *others)
+        named = (self._time(), self.worker, self._about, heard_us)
+        return (
+            *named,
+            *((len(dead), *dead) if knows_dead else (0,)),
+            *(others if pardon else ()),
+        )
+
+    async def _tell_again(self, run: str) -> None:
+        """
+        Tell the server of this name what this process did, as far as it does not know.
+
+        Raises:
+            RedisError: it was not told all of it.
+        """
+        await tell_again(self._store, self._recall, run)
+        if self._is_known:
+            heard_us = micros(DEAD_AFTER_S)
+            await self._store.told(run, act("beat"), self._time(), self.worker, self._about, heard_us, 0)
+
+    def did(
+        self, subject: str, name: str, *arguments: Value, begins: bool = True, ends: bool = False
+    ) -> None:
+        """
+        An act was done, which another server that takes the place of this one may not know of.
+
+        Args:
+            subject: what it was about.
+            name: of the act.
+            arguments: its own, as they are to be told again.
+            begins: it is told again even if nothing else is about its subject.
+            ends: nothing comes after it.
+        """
+        if begins or self._recall.knows(subject):
+            self._recall.did(subject, name, *arguments)
+        if ends:
+            self._recall.ended(subject, asyncio.get_running_loop().time())
 
     async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
         """Take over the background calls of dead workers."""
@@ -276,12 +351,18 @@ class RedisLedger(Reads):
     async def set_limits(self, scope: str, limits: Sequence[Limit] | None) -> None:
         """Put limits before those configured."""
         if limits is None:
-            await self._store.write(act("limit"), scope, "")
+            await self._limit(scope, b"")
             return
         large = next((limit for limit in limits if not fits_doubles(limit)), None)
         if large is not None:
             raise LargeLimitError(large, f"${MAX_DOUBLE_USD:,}")
-        await self._store.write(act("limit"), scope, orjson.dumps(claims.to_limits(limits)))
+        await self._limit(scope, orjson.dumps(claims.to_limits(limits)))
+
+    async def _limit(self, scope: str, limits: bytes) -> None:
+        await self._store.write(act("limit"), scope, limits)
+        subject = f"limits of {scope}"
+        self._recall.forget(subject)
+        self.did(subject, "limit", scope, limits, ends=True)
 
     async def repair(self) -> tuple[Broken, ...]:
         """Mend what does not add up."""

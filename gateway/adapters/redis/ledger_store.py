@@ -4,6 +4,9 @@ How the ledger's server is asked: within a bound, once or twice, and to the end.
 A write goes on when its caller is cancelled. What has no answer, or found no connection, is asked once more, as all of it is
 repeatable by id, as long as the caller's patience lasts; what is refused in words is not.
 
+A server that was not told yet all that this process has done, as it has taken another one's place or was restarted, does
+nothing until it was (lua/guard.lua); whoever writes then sees to it first.
+
 With `strict`, a write has been confirmed by a replica, or it is not known whether it lasts: a server that fails loses what
 it has not passed on.
 """
@@ -42,6 +45,7 @@ CONFIRM_MS: Final = 300
 """How long a write waits for a replica."""
 ATTEMPTS: Final = 2
 _US: Final = 1_000_000
+_UNKNOWN: Final = "-"
 
 
 class UnconfirmedError(RedisError):
@@ -93,6 +97,11 @@ class Store:
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._looks = asyncio.Semaphore(CONNECTIONS)
         self._writing: set[asyncio.Task[object]] = set()
+        self._run = _UNKNOWN
+        """The server, by the name of its last start, that was told all that this process did."""
+        self._telling: asyncio.Task[object] | None = None
+        self.recall: Callable[[str], Awaitable[None]] | None = None
+        """Tells a server of this name what this process did, by `told`. None: it keeps nothing in mind."""
         self._ahead_us: int | None = None
         """The server's clock less the loop's; None: not known yet."""
 
@@ -146,10 +155,18 @@ class Store:
         return answer  # type: ignore[return-value]  # that of `kept`, which a task does not say
 
     async def run(self, act: Act, *arguments: Value) -> Reply:
-        """One attempt at an act. For `ask`."""
-        keys = tuple(self.key(one) for one in act.keys)
-        if act.does_write:
-            keys += (self.key(begun(self._ledger or "")),)
+        """One attempt at an act that writes. For `ask`."""
+        return await self.told(self._run, act, *arguments)
+
+    async def told(self, run: str, act: Act, *arguments: Value) -> Reply:
+        """
+        Likewise, if the server is the one of this name. For `recall`.
+
+        Raises:
+            RedisError: it is not, or did not do it.
+        """
+        arguments = (run, *arguments)
+        keys = (*(self.key(one) for one in act.keys), self.key(begun(self._ledger or "")))
         if not self._strict:
             return await act.script.run(self._client, keys, *arguments)
         rest: tuple[Value, ...] = (len(keys), *keys, *arguments)
@@ -176,12 +193,39 @@ class Store:
         for number in range(1, ATTEMPTS + 1):
             try:
                 async with asyncio.timeout_at(end):
-                    return await attempt()
+                    return await self._met(attempt)
             except FAILURES as error:
                 unknown = unknown or not is_refused(error)
                 if number == ATTEMPTS or loop.time() >= end or not _is_worth_another(error):
                     raise StoreFailed(reason_of(error, self.address), unknown=unknown) from error
         raise AssertionError("the last attempt has answered or failed")
+
+    async def _met(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Make an attempt; if the server is another one than before, once more when it was told what there is to tell."""
+        try:
+            return await attempt()
+        except ResponseError as error:
+            word, _, rest = str(error).partition(" ")
+            if word != "ANOTHER":
+                raise
+        run = rest.partition(" ")[0]
+        if self._telling is None or self._telling.done():
+            self._telling = spawn("recall", self._tell(run))
+        raised = await asyncio.shield(self._telling)
+        if isinstance(raised, _Raised):
+            raise raised.error
+        return await attempt()
+
+    async def _tell(self, run: str) -> _Raised | None:
+        if run == self._run:
+            return None
+        try:
+            if self.recall is not None:
+                await self.recall(run)
+        except FAILURES as error:
+            return _Raised(error)
+        self._run = run
+        return None
 
     async def _confirmed(self, *command: Value) -> Reply:
         # Done again, a write may find nothing left to write; but a replica that has what comes after it has it too.

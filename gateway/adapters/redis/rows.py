@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.adapters.redis.scripts import Value
 from gateway.core import remembered
 from gateway.core.call import Call
 from gateway.core.ledger import OpenCall, flat, from_flat, micros, seconds, settles
@@ -24,6 +25,8 @@ SEP: Final = "\x1f"
 _DIGITS: Final = 20
 _OFFSET: Final = 1 << 63
 """So that instants before 1970 are ordered as well."""
+_TOKEN: Final = 8
+"""Its place in the head of a record."""
 _APART: Final = frozenset({"id", "at", "response_id"})
 _DEFAULTS: Final = {
     name: value
@@ -86,6 +89,12 @@ def to_head(record: Record, token: str, day_us: int | None = None, images: int =
         "",
     )
     return orjson.dumps([at_text(micros(record.at)), *texts])
+
+
+def token_of(head: Value) -> str:
+    """Of the act that writes a record with this head."""
+    assert isinstance(head, bytes), "as `to_head` has it"  # noqa: S101 - for the type checker
+    return str(orjson.loads(head)[_TOKEN])
 
 
 def to_rest(record: Record) -> bytes:

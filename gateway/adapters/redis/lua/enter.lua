@@ -1,9 +1,10 @@
 -- A door: take what a call asks for of all its limits, or nothing; at the second one hold it and note the call too.
 -- Rules: gateway/core/quota.py (`stopping`, `rows_of`), gateway/ports.py (`Ledger.admit`, `Ledger.reserve`).
 --
--- keys: record open noted called later inside place hold tally grain age limits worker beat pardoned mark
+-- keys: record open noted called later inside place hold tally grain age limits worker beat pardoned rejoined mark
 -- args: now, latest, id of the call, worker, about it, claim (JSON) or empty, hold, force, the open call (JSON) or empty,
 --       what is noted of it
+-- Without force it is refused while the server may not know of all that is held.
 -- Gives {'passed' or 'stopped', now, was inside, had a hold, limits set while running, {used, held …} of each limit, and of
 --       each that stops: {its number, the beginning of a grain, what is used and held in it …}}; or {'recorded', now};
 --       {'clock', now}: no calendar for the store's time; {'late', now}. Nothing is written then.
@@ -11,6 +12,7 @@
 local now = time_us(ARGV[1])
 if is_late(ARGV[2]) then return {'late', text(time_us(''))} end
 local id, worker, about, hold, force = ARGV[3], ARGV[4], ARGV[5], ARGV[7] == '1', ARGV[8] == '1'
+if not force and not is_whole(now) then return redis.error_reply(RECALLING) end
 if hold and redis.call('HEXISTS', key.record, id) == 1 then return {'recorded', text(now)} end
 
 local function note()

@@ -3,13 +3,16 @@
 --
 -- A key is kept as {at, worker, call, fingerprint, state}; `once_at` has when each was taken.
 --
--- keys: once once_at open record worker beat pardoned mark
--- args: now, name, fingerprint, call, worker, about it, how long keys are remembered, how long a worker may be silent
+-- keys: once once_at open record worker beat pardoned rejoined mark
+-- args: now, name, fingerprint, call, worker, about it, how long keys are remembered, how long a worker may be
+--       silent, force
+-- Without force it is refused while the server may not know of all keys that are taken.
 -- Gives {} if it is the call's; else {fingerprint, call, state}.
 
 local FORGOTTEN_AT_ONCE = 20
 
 local now, name, fingerprint, call = time_us(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+if ARGV[9] ~= '1' and not is_whole(now) then return redis.error_reply(RECALLING) end
 register(ARGV[5], ARGV[6], now)
 local over = redis.call('ZRANGEBYSCORE', key.once_at, '-inf', text(now - tonumber(ARGV[7])), 'LIMIT', 0, FORGOTTEN_AT_ONCE)
 for _, one in ipairs(over) do

@@ -7,4 +7,5 @@
 local moving = redis.call('HGET', key.mark, 'moving')
 if moving and moving ~= ARGV[1] then return -1 end
 redis.call('HDEL', key.mark, 'moving')
+redis.call('HSET', key.mark, 'whole', RUN)
 return 1
