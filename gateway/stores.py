@@ -10,6 +10,7 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
@@ -19,7 +20,7 @@ from gateway.adapters.redis.connection import RedisAddress
 from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.idempotency import RedisIdempotencyKeys
 from gateway.adapters.redis.ledger import RedisLedger, RedisReader
-from gateway.adapters.redis.memory import memory_of
+from gateway.adapters.redis.memory import memory_of, spare_bytes
 from gateway.adapters.redis.moving import RedisSource, RedisTarget
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.adapters.sqlite.cache_file import FILE
@@ -46,7 +47,7 @@ DATA: Final = Path("data")
 """Where a gateway keeps what is its machine's alone, if its store is no folder."""
 _EVERYTHING_BYTES: Final = 1 << 50
 _SHARE: Final = 0.8
-"""Of a server's memory, what its cache may take beside a ledger."""
+"""Of a server's memory, what may be taken before the rest is the ledger's alone."""
 _log = logging.getLogger("imagegate.store")
 
 
@@ -166,16 +167,15 @@ def answers_of(settings: Settings, clock: Clock) -> Cache:
     """
     Where answers lie that were promised to whoever repeats a call: with the ledger, and not evicted.
 
-    They take as much as the cache may, at most.
+    They take as much as the cache may, at most, and of a server's memory what the ledger can spare.
     """
-    where = settings.store.url
-    kept: Cache
+    where, most_bytes = settings.store.url, settings.cache.max_bytes
     if where.is_redis:
-        prefix = f"{tag_of(settings)}:answers:"
-        kept = RedisCache(redis_at(where), clock, max_bytes=_EVERYTHING_BYTES, prefix=prefix)
-    else:
-        kept = SqliteCache.at(folder_of(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES)
-    return Bounded(kept, settings.cache.max_bytes)
+        address, prefix = redis_at(where), f"{tag_of(settings)}:answers:"
+        kept = RedisCache(address, clock, max_bytes=_EVERYTHING_BYTES, prefix=prefix, stays=True)
+        return Bounded(kept, most_bytes, partial(spare_bytes, address, _SHARE))
+    own = SqliteCache.at(folder_of(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES)
+    return Bounded(own, most_bytes)
 
 
 def cache_of(settings: Settings, clock: Clock) -> Cache:

@@ -1,14 +1,20 @@
 """
 A cache that refuses instead of forgetting: what it keeps was promised, and must not go before its time.
 
-Decided here: how full it may be. It is looked at now and then, and what is kept in between is added up.
+Decided here: how full it may be. It is looked at now and then, and what is kept in between is added up; where it shares room
+with others it is looked at again when a part of the rest was taken, as others may have taken as much.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.core.cachekey import CacheKey
 from gateway.core.entry import CacheFilter, CacheStats, Entry
 from gateway.ports import Cache, CacheBody, Draft, StoreFailed
+
+PARTS: Final = 4
+"""It is looked at again when one of so many parts of what was spare was taken."""
 
 
 @dataclass(slots=True)
@@ -19,11 +25,18 @@ class Bounded:
     Args:
         cache: it.
         most_bytes: of all that it keeps; beyond that there is no draft, until some of it is over.
+        spare: bytes that may be kept yet where it lies, beside others; None, or nothing to call: that bounds nothing.
     """
 
     cache: Cache
     most_bytes: int
+    spare: Callable[[], Awaitable[int | None]] | None = None
     _kept_bytes: int = 0
+    _has_looked: bool = False
+    _spare_bytes: int | None = None
+    """When it was looked at last; None: it is not bounded by that."""
+    _since_bytes: int = 0
+    """Kept since then."""
 
     async def find(self, key: CacheKey) -> tuple[Entry, ...]:
         """As of the cache."""
@@ -35,7 +48,11 @@ class Bounded:
 
     async def draft(self) -> Draft | None:
         """None: it is full."""
-        if self._kept_bytes >= self.most_bytes:
+        if not self._has_looked or (
+            self._spare_bytes is not None and self._since_bytes * PARTS > self._spare_bytes
+        ):
+            await self._look()
+        if self._kept_bytes >= self.most_bytes or self._is_short:
             return None
         draft = await self.cache.draft()
         return None if draft is None else _Counted(draft, self)
@@ -48,9 +65,9 @@ class Bounded:
         """As of the cache."""
         return await self.cache.purge(which)
 
-    async def stats(self) -> CacheStats:
+    async def stats(self, *, by_team: bool = True) -> CacheStats:
         """As of the cache."""
-        return await self.cache.stats()
+        return await self.cache.stats(by_team=by_team)
 
     async def ping(self) -> None:
         """As of the cache."""
@@ -59,8 +76,9 @@ class Bounded:
     async def tidy(self, now: float) -> None:
         """Likewise; and see how full it is."""
         await self.cache.tidy(now)
+        await self._look()
         try:
-            self._kept_bytes = (await self.cache.stats()).bytes
+            self._kept_bytes = (await self.cache.stats(by_team=False)).bytes
         except StoreFailed:
             return  # What was added up stands.
 
@@ -71,6 +89,21 @@ class Bounded:
     def keeps(self, size: int) -> None:
         """So many bytes more."""
         self._kept_bytes += size
+        self._since_bytes += size
+
+    @property
+    def _is_short(self) -> bool:
+        return self._spare_bytes is not None and self._since_bytes >= self._spare_bytes
+
+    async def _look(self) -> None:
+        if self.spare is None:
+            return
+        try:
+            self._spare_bytes = await self.spare()
+        except StoreFailed:
+            return  # As it was.
+        self._has_looked = True
+        self._since_bytes = 0
 
 
 class _Counted:

@@ -70,7 +70,7 @@ class StoreGauges:
     async def _cache(self) -> Samples:
         if self.cache is None:
             return ()
-        stats = await self.cache.stats()
+        stats = await self.cache.stats(by_team=False)
         return [Sample(m.CACHE_ENTRIES, (), stats.entries), Sample(m.CACHE_BYTES, (), stats.bytes)]
 
 

@@ -118,8 +118,8 @@ class Cache(Protocol):
         """Forget entries. Returns how many. One that is committed meanwhile may stay."""
         ...
 
-    async def stats(self) -> CacheStats:
-        """How full it is."""
+    async def stats(self, *, by_team: bool = True) -> CacheStats:
+        """How full it is. `by_team`: and of whom, for which it looks at every entry."""
         ...
 
     async def ping(self) -> None:

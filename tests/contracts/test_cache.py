@@ -44,6 +44,7 @@ def on(address: Callable[[], RedisAddress], *, files: bool = False) -> Callable[
             folder=folder if files else None,
             prefix=f"{folder}:",
             patience=PATIENCE,
+            now=clock.now,
         )
 
     return make

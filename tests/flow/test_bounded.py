@@ -5,7 +5,7 @@ import pytest
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.core.entry import EVERYTHING
 from gateway.flow.bounded import Bounded
-from gateway.ports import Cache
+from gateway.ports import Cache, StoreFailed
 from tests.support.cache import body_of, entry, given, kept
 from tests.support.clock import FakeClock
 
@@ -52,3 +52,51 @@ async def test_what_is_dropped_takes_nothing(cache: Cache) -> None:
     await draft.drop()
     assert await kept(cache, body_of(1, 100), entry(1, 100))
     await cache.aclose()
+
+
+async def test_it_takes_no_more_than_can_be_spared_where_it_lies(tmp_path: Path, clock: FakeClock) -> None:
+    left = 1000
+    looks = 0
+
+    async def spare() -> int | None:
+        nonlocal looks
+        looks += 1
+        return left
+
+    kept_in = SqliteCache.at(tmp_path, clock.now, max_bytes=1 << 60)
+    cache = Bounded(kept_in, 1 << 40, spare)
+    assert await kept(cache, body_of(1, 100), entry(1, 100))
+    assert await kept(cache, body_of(2, 100), entry(2, 100))
+    assert looks == 1
+    left = 800
+    assert await kept(cache, body_of(3, 100), entry(3, 100))
+    assert await cache.draft() is not None
+    assert looks == 2, "a quarter of it was taken: others may have taken as much"
+    left = 0
+    await cache.tidy(clock.now())
+    assert await cache.draft() is None
+    left = 100
+    await cache.tidy(clock.now())
+    assert await kept(cache, body_of(4, 10), entry(4, 10))
+    await cache.aclose()
+
+
+async def test_where_nothing_says_how_much_can_be_spared_nothing_is_bounded_by_it(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    looks = 0
+
+    async def unbounded() -> int | None:
+        nonlocal looks
+        looks += 1
+        return None
+
+    async def silent() -> int | None:
+        raise StoreFailed("it does not say", unknown=False)
+
+    for number, spare in enumerate((unbounded, silent)):
+        cache = Bounded(SqliteCache.at(tmp_path / str(number), clock.now, max_bytes=1 << 60), 1 << 40, spare)
+        for size in (100, 200):
+            assert await kept(cache, body_of(size, size), entry(size, size))
+        await cache.aclose()
+    assert looks == 1

@@ -20,7 +20,8 @@ from tests.support.clock import FakeClock
 
 async def main(port: int, name: str, folder: Path | None) -> None:
     address = RedisAddress("server", (("127.0.0.1", port),))
-    cache = RedisCache(address, FakeClock(), max_bytes=1 << 30, folder=folder)
+    clock = FakeClock()
+    cache = RedisCache(address, clock, max_bytes=1 << 30, folder=folder, now=clock.now)
     numbers = count()
 
     async def client() -> None:

@@ -23,6 +23,7 @@ AT_ONCE = 20
 
 async def main(port: int, name: str, calls: int) -> None:
     ledger = RedisLedger.open(RedisAddress("server", (("127.0.0.1", port),)))
+    await ledger.beat()
     numbers = iter(range(calls))
     await asyncio.gather(*(client(ledger, name, numbers) for _ in range(AT_ONCE)))
     await ledger.aclose()

@@ -14,12 +14,15 @@ kept, told in the log once a minute.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from gateway.adapters.redis.cache_bodies import Bodies, LostBodyError
+from gateway.adapters.redis.cache_clock import ServerClock
 from gateway.adapters.redis.cache_folder import FolderShelf
 from gateway.adapters.redis.cache_index import AT_ONCE, Index, Kept, Numbered, key_and_form, name_of
 from gateway.adapters.redis.cache_marks import mark_of, marked
@@ -66,7 +69,10 @@ class RedisCache:
         stale_if_error_s: seconds past its life in which an entry is of use.
         folder: in which this machine's bodies lie; None: they lie in the Redis.
         prefix: of all keys.
+        stays: an entry stays until it is tidied away, whatever the server does when it is short of memory: it has no end
+            there.
         patience: times as long as `store` says may everything take: for tests on busy machines.
+        now: epoch seconds, instead of the server's clock; for tests.
     """
 
     def __init__(
@@ -78,7 +84,9 @@ class RedisCache:
         stale_if_error_s: float = 0.0,
         folder: Path | None = None,
         prefix: str = PREFIX,
+        stays: bool = False,
         patience: float = 1.0,
+        now: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock
         self._max_bytes = max_bytes
@@ -86,6 +94,8 @@ class RedisCache:
         self._store = Store(address, clock.ticks, patience=patience)
         self._prefix = prefix
         self._index = Index(self._store, prefix)
+        self._server_clock = ServerClock(clock, partial(self._index.time_us, insists=False), now)
+        self._stays = stays
         self._records = Records(self._store, prefix)
         self._bodies = Bodies(self._store, prefix)
         memory = Allotment(HELD_BYTES, HELD_TOGETHER_BYTES)
@@ -106,6 +116,7 @@ class RedisCache:
     async def find(self, key: CacheKey) -> tuple[Entry, ...]:
         """The entries of a key."""
         try:
+            await self._server_clock.known()
             found = await self._records.find(key, await self._shelf.mark())
         except StoreFailed as failed:
             self._complain("cannot be read", failed)
@@ -113,7 +124,7 @@ class RedisCache:
         if self._shelf.knows_what_is_gone:
             for one in found:
                 self._remember(one)
-        return tuple(one.entry for one in found)
+        return tuple(self._here(one.entry) for one in found)
 
     async def open(self, entry: Entry) -> CacheBody | None:
         """The body of an entry."""
@@ -142,9 +153,12 @@ class RedisCache:
         """A new body."""
         if not self._store.is_asked:
             return None
-        return await self._shelf.draft(
-            self._keep, lambda error: self._complain("cannot be written to", error)
-        )
+        began_us = self._server_clock.began_us()
+
+        async def keep(entry: Entry, body: str) -> str | None:
+            return await self._keep(entry, body, began_us)
+
+        return await self._shelf.draft(keep, lambda error: self._complain("cannot be written to", error))
 
     async def ping(self) -> None:
         """Returns if a server answers."""
@@ -159,7 +173,7 @@ class RedisCache:
             return
         if not self._touches:
             self._touched_since = now
-        self._touches[name_of(entry.key, form)] = micros(now)
+        self._touches[name_of(entry.key, form)] = self._server_clock.now_us()
         if len(self._touches) >= TOUCHES or now - self._touched_since >= TOUCHED_S:
             spawn("touches", self._write_touches())
 
@@ -171,14 +185,15 @@ class RedisCache:
             purged += await self._forget([row.numbered for row in rows if row.is_of(which)])
         return purged
 
-    async def stats(self) -> CacheStats:
-        """How full it is."""
+    async def stats(self, *, by_team: bool = True) -> CacheStats:
+        """How full it is, and of whom."""
         totals = await self._index.totals()
         of_teams: dict[str, dict[str, int]] = {}
-        async for rows in self._index.rows():
-            for row in rows:
-                if row.team is not None:
-                    of_teams.setdefault(row.team, {})[row.name] = row.size
+        if by_team:
+            async for rows in self._index.rows():
+                for row in rows:
+                    if row.team is not None:
+                        of_teams.setdefault(row.team, {})[row.name] = row.size
         return CacheStats(
             entries=totals.entries,
             blobs=totals.bodies,
@@ -190,8 +205,10 @@ class RedisCache:
     async def tidy(self, now: float) -> None:
         """Forget what is of no use, what is too much, and what the index knows wrongly."""
         try:
+            self._server_clock.learn(await self._index.time_us())
             await self._write_touches()
-            while (some := await self._index.expired(micros(now))) and await self._forget(some):
+            until_us = micros(self._server_clock.there(now))
+            while (some := await self._index.expired(until_us)) and await self._forget(some):
                 pass
             await self._evict()
             await self._forget(())
@@ -207,14 +224,21 @@ class RedisCache:
         self._bodies.close()
         await self._store.aclose()
 
-    async def _keep(self, entry: Entry, body: str) -> str | None:
+    async def _keep(self, entry: Entry, body: str, began_us: int | None) -> str | None:
         """The body that the entry has then; None: it is not kept."""
-        useful_s = entry.life.useful_s(self._stale_if_error_s)
-        life_ms = int(min(useful_s * 1000, _LONGEST_MS))
+        life_ms = self._life_ms(entry)
         if entry.size > self._max_bytes or life_ms <= 0:
             return None
         try:
-            noted = await self._note(entry, body, life_ms)
+            await self._server_clock.known()
+            entry = replace(
+                entry, life=replace(entry.life, kept_at=self._server_clock.there(entry.life.kept_at))
+            )
+            life_ms = 0 if self._stays else life_ms
+            noted = await self._note(entry, body, life_ms, began_us)
+            if not noted.number:
+                _log.info("an answer is not kept: another one was, after it had been asked for")
+                return None
             number, kept = noted.number, noted.body
             lives, _ = await asyncio.gather(
                 self._shelf.lives(kept, life_ms), self._records.put(entry, number, kept, life_ms)
@@ -235,7 +259,7 @@ class RedisCache:
                 self._complain("cannot be written to", failed)
         return kept
 
-    async def _note(self, entry: Entry, body: str, life_ms: int) -> Kept:
+    async def _note(self, entry: Entry, body: str, life_ms: int, began_us: int | None) -> Kept:
         """Note an entry in the index."""
         lost = ""
         while True:
@@ -243,16 +267,27 @@ class RedisCache:
                 entry,
                 body,
                 record_bytes=len(packed(entry)),
-                used_us=micros(self._clock.now()),
+                used_us=self._server_clock.now_us(),
                 until_us=self._until_us(entry),
                 life_ms=life_ms,
                 max_bytes=self._max_bytes,
                 lost=lost,
+                began_us=began_us,
             )
+            self._server_clock.learn(kept.time_us)
+            if not kept.number:
+                return kept
             # One that is given up is not taken, though the index does not know yet.
             if kept.body == body or await self._shelf.lives(kept.body, life_ms):
                 return kept
             lost = kept.body
+
+    def _here(self, entry: Entry) -> Entry:
+        """As it is by this machine's clock."""
+        return replace(entry, life=replace(entry.life, kept_at=self._server_clock.here(entry.life.kept_at)))
+
+    def _life_ms(self, entry: Entry) -> int:
+        return int(min(entry.life.useful_s(self._stale_if_error_s) * 1000, _LONGEST_MS))
 
     def _until_us(self, entry: Entry) -> int:
         until = entry.life.kept_at + entry.life.useful_s(self._stale_if_error_s)
@@ -337,14 +372,14 @@ class RedisCache:
         if lying is None:
             return
         entry = lying.entry
-        life_ms = int(min(entry.life.useful_s(self._stale_if_error_s) * 1000, _LONGEST_MS))
+        life_ms = 0 if self._stays else max(1, self._life_ms(entry))
         await self._index.keep(
             entry,
             lying.body,
             record_bytes=len(packed(entry)),
             used_us=micros(entry.life.kept_at),
             until_us=self._until_us(entry),
-            life_ms=max(1, life_ms),
+            life_ms=life_ms,
             max_bytes=self._max_bytes,
             number=lying.number,
         )

@@ -34,10 +34,13 @@ class Kept:
     """What became of an entry in the index."""
 
     number: str
+    """Empty: it is not kept, as another one was after it had been begun."""
     body: str
     """That it has: its own, or an equal one that was there."""
     leaves_work: bool
     """There is too much now, or a body that no entry has any more."""
+    time_us: int
+    """Of the server then, epoch microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Index:
         max_bytes: int,
         lost: str = "",
         number: str = "",
+        began_us: int | None = None,
     ) -> Kept:
         """
         Note an entry, in the place of an older one.
@@ -124,10 +128,12 @@ class Index:
             record_bytes: of its record.
             used_us: when it was of use, epoch microseconds.
             until_us: until when it is of use, epoch microseconds.
-            life_ms: for so long from now on the index is needed.
+            life_ms: for so long from now on the index is needed; 0: without end.
             max_bytes: of all entries.
             lost: a body that is not there any more, whatever the index says.
             number: that it has already.
+            began_us: when it was begun, by the server's clock, epoch microseconds: it takes the place of no later one. None: of
+                any.
 
         Raises:
             StoreFailed: see there.
@@ -135,7 +141,7 @@ class Index:
         one = entry.original
         mark = mark_of(body)
         names = [fit(name) for name in (one.key, one.team, one.model, one.tool_model, one.response_id)]
-        found, used, leaves_work = await self._store.run(
+        found, used, leaves_work, time_us = await self._store.run(
             _SCRIPT,
             self._keys,
             "keep",
@@ -151,8 +157,9 @@ class Index:
             lost,
             number,
             orjson.dumps([entry.size, *names]),
+            "" if began_us is None else began_us,
         )
-        return Kept(found.decode(), used.decode(), bool(leaves_work))
+        return Kept(found.decode(), used.decode(), bool(leaves_work), int(time_us))
 
     async def forget(self, some: Iterable[Numbered]) -> tuple[int, tuple[str, ...]]:
         """Forget entries; how many of them there were, and all bodies that no entry has any more."""
@@ -211,12 +218,12 @@ class Index:
         found: bytes = await self._run("born")
         return found.decode()
 
-    async def time_us(self) -> int:
-        """The time of the server, by which numbers are given: epoch microseconds."""
-        return int(await self._run("time"))
+    async def time_us(self, *, insists: bool = True) -> int:
+        """The time of the server, by which numbers are given: epoch microseconds. `insists`: as `Store.run` has it."""
+        return int(await self._run("time", insists=insists))
 
-    async def _run(self, *arguments: Value) -> Reply:
-        return await self._store.run(_SCRIPT, self._keys, *arguments, within_s=LARGE_S, insists=True)
+    async def _run(self, *arguments: Value, insists: bool = True) -> Reply:
+        return await self._store.run(_SCRIPT, self._keys, *arguments, within_s=LARGE_S, insists=insists)
 
 
 def _pairs(found: Sequence[bytes]) -> tuple[Numbered, ...]:

@@ -2,8 +2,8 @@
 Whether a server is fit to keep a ledger: found out once, at the start.
 
 Refused: what is too old, what only copies another server, what may throw away counters when it is full, and a ledger that a
-newer program has written, or a migration left incomplete. Warned of: what forgets everything when it is restarted, what
-may throw away promised answers, and that no ledger was there yet.
+newer program has written, or a migration left incomplete. Warned of: what forgets everything when it is restarted, and that
+no ledger was there yet.
 """
 
 import asyncio
@@ -134,17 +134,10 @@ def _check(address: RedisAddress, info: _Info, *, strict: bool) -> None:
             "sentinels that know it: redis+sentinel://HOST:PORT/MASTER."
         )
     policy = str(info.get("maxmemory_policy", "noeviction"))
-    if policy.startswith("allkeys"):  # the others throw away what has a time to live, and nothing here has
+    if policy.startswith("allkeys"):  # the others throw away what has an end, and nothing here has
         raise UnfitError(
             f"The server at {address} may throw away what it holds when it is full (maxmemory-policy {policy}), and with it "
             "what was spent. Set maxmemory-policy noeviction there, and keep the cache on another server (cache.url)."
-        )
-    if policy.startswith("volatile"):
-        _log.warning(
-            "the store at %s may throw away answers that were promised to whoever repeats a call, when it is full "
-            "(maxmemory-policy %s). Set noeviction.",
-            address,
-            policy,
         )
     if strict and not info.get("connected_slaves"):
         raise UnfitError(

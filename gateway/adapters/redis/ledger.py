@@ -73,8 +73,6 @@ class RedisLedger(Reads):
         self._worker = this_worker()
         self._about = orjson.dumps([self._worker.host, self._worker.pid, self._worker.born])
         self._recall = Recall()
-        self._is_known = False
-        """Whether the server was told of this worker."""
         store.recall = self._tell_again
 
     @classmethod
@@ -131,7 +129,6 @@ class RedisLedger(Reads):
     async def _enter(self, call_id: str, claim: Claim | None, rest: tuple[Value, ...]) -> Standing | Exceeded:
         asked = b"" if claim is None else claims.to_claim(claim.claimants, claim.frames, claim.asked)
         about = (call_id, self.worker, self._about, asked, *rest)
-        self._is_known = True
 
         async def attempt() -> Reply:
             reply = await self._store.run(act("enter"), self._time(), self._store.latest(), *about)
@@ -200,28 +197,20 @@ class RedisLedger(Reads):
         Raises:
             StoreFailed: likewise if the server is another one than before, and others have not told it yet what they hold.
         """
-        self._is_known = True
-        if await self._store.write(act("beat"), *await self._beat(pardon=pardon)):
-            return
-        # Those of this machine that are dead have nothing to tell.
-        if not await self._store.write(act("beat"), *await self._beat(pardon=pardon, knows_dead=True)):
-            raise StoreFailed("other gateways have not said yet what they hold", unknown=False)
-
-    async def _beat(self, *, pardon: bool = False, knows_dead: bool = False) -> tuple[Value, ...]:
-        """What lua/beat.lua is told."""
-        dead: list[str] = []
         others: list[str] = []
-        if pardon or knows_dead:
-            _, about, beats, _ = await self._store.read(act("roll"), self._time())
-            for one in roll.registered(about, beats).values():
-                (dead if is_gone(one, self._worker.host) else others).append(one.id)
+        if pardon:
+            others = [one.id for one in await self._registered() if not is_gone(one, self._worker.host)]
         heard_us = micros(DEAD_AFTER_S - PARDON_S)
         named = (self._time(), self.worker, self._about, heard_us)
-        return (
-            *named,
-            *((len(dead), *dead) if knows_dead else (0,)),
-            *(others if pardon else ()),
-        )
+        if not await self._store.write(act("beat"), *named, *others):
+            # Those of this machine that are dead have nothing to tell.
+            dead = [one.id for one in await self._registered() if is_gone(one, self._worker.host)]
+            if not await self._store.write(act("rejoin"), self._time(), *dead):
+                raise StoreFailed("other gateways have not said yet what they hold", unknown=False)
+
+    async def _registered(self) -> Collection[Worker]:
+        _, about, beats, _ = await self._store.read(act("roll"), self._time())
+        return roll.registered(about, beats).values()
 
     async def _tell_again(self, run: str) -> None:
         """
@@ -231,9 +220,7 @@ class RedisLedger(Reads):
             RedisError: it was not told all of it.
         """
         await tell_again(self._store, self._recall, run)
-        if self._is_known:
-            heard_us = micros(DEAD_AFTER_S)
-            await self._store.told(run, act("beat"), self._time(), self.worker, self._about, heard_us, 0)
+        await self._store.told(run, act("rejoin"), self._time(), self.worker)
 
     def did(
         self, subject: str, name: str, *arguments: Value, begins: bool = True, ends: bool = False

@@ -20,6 +20,8 @@ class Memory:
 
     most_bytes: int
     """That it may hold; 0: as much as there is."""
+    used_bytes: int
+    """That it holds now."""
     policy: str
     """What it takes when it may hold no more: `noeviction`, `allkeys-lru`, `volatile-lru` …"""
 
@@ -59,4 +61,22 @@ async def memory_of(address: RedisAddress) -> tuple[Memory, ...]:
 
 
 def _memory(found: Reply) -> Memory:
-    return Memory(int(found["maxmemory"]), str(found["maxmemory_policy"]))
+    return Memory(int(found["maxmemory"]), int(found["used_memory"]), str(found["maxmemory_policy"]))
+
+
+async def spare_bytes(address: RedisAddress, share: float) -> int | None:
+    """
+    What may be kept beside a ledger yet.
+
+    Args:
+        address: of its server.
+        share: of the server's memory, that all together may take.
+
+    Returns:
+        Bytes, of the server that has the least; None: none says how much it may hold.
+
+    Raises:
+        StoreFailed: it does not say so.
+    """
+    bounded = [one for one in await memory_of(address) if one.most_bytes]
+    return min((max(0, int(one.most_bytes * share) - one.used_bytes) for one in bounded), default=None)

@@ -155,10 +155,12 @@ class SqliteCache:
             raise _failed(error) from error
         return purged
 
-    async def stats(self) -> CacheStats:
-        """How full it is."""
+    async def stats(self, *, by_team: bool = True) -> CacheStats:
+        """How full it is, and of whom."""
         try:
-            return await asyncio.to_thread(self._file.read, lambda db: acts.stats(db, self._max_bytes))
+            return await asyncio.to_thread(
+                self._file.read, lambda db: acts.stats(db, self._max_bytes, by_team=by_team)
+            )
         except _FAILURES as error:
             raise _failed(error) from error
 

@@ -163,13 +163,15 @@ def look(db: apsw.Connection) -> None:
     db.execute("SELECT entries FROM total").fetchone()
 
 
-def stats(db: apsw.Connection, max_bytes: int) -> CacheStats:
-    """How full it is."""
+def stats(db: apsw.Connection, max_bytes: int, *, by_team: bool) -> CacheStats:
+    """How full it is, and of whom."""
     with db:  # one state of the index for both questions
         entries, blobs, size = db.execute("SELECT entries, blobs, bytes FROM total").fetchone() or (0, 0, 0)
-        teams: list[tuple[Any, ...]] = db.execute(
-            "SELECT team, count(*), sum(size) FROM entry WHERE team IS NOT NULL GROUP BY team"
-        ).fetchall()
+        teams: list[tuple[Any, ...]] = []
+        if by_team:
+            teams = db.execute(
+                "SELECT team, count(*), sum(size) FROM entry WHERE team IS NOT NULL GROUP BY team"
+            ).fetchall()
     shares = {team: Share(count, taken) for team, count, taken in teams}
     return CacheStats(entries=entries, blobs=blobs, bytes=size, max_bytes=max_bytes, teams=shares)
 

@@ -63,7 +63,12 @@ async def make(server: Server, clock: FakeClock) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def made(**options: Any) -> RedisCache:
-            cache = RedisCache(server.address, clock, **{"max_bytes": MAX_BYTES, "patience": 20.0} | options)
+            given_options: dict[str, Any] = {
+                "max_bytes": MAX_BYTES,
+                "patience": 20.0,
+                "now": clock.now,
+            } | options
+            cache = RedisCache(server.address, clock, **given_options)
             stack.push_async_callback(cache.aclose)
             return cache
 
@@ -386,7 +391,7 @@ async def test_a_server_that_evicts_never_gives_a_wrong_body(
     given_whole, missed = 0, 0
     few = (*NO_FILE, "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
     with redis_server(tmp_path / "few", kind=kind, arguments=few) as server:
-        store = RedisCache(server.address, clock, max_bytes=1 << 30, patience=20.0)
+        store = RedisCache(server.address, clock, max_bytes=1 << 30, patience=20.0, now=clock.now)
         sizes = {}
         for number in range(40 * rounds // 2):
             clock.seconds += 6
@@ -412,7 +417,7 @@ async def test_a_server_that_is_full_costs_the_entry_only(
 ) -> None:
     few = (*NO_FILE, "--maxmemory", "12mb", "--maxmemory-policy", "noeviction")
     with redis_server(tmp_path / "few", kind=kind, arguments=few) as server:
-        store = RedisCache(server.address, clock, max_bytes=1 << 30, patience=20.0)
+        store = RedisCache(server.address, clock, max_bytes=1 << 30, patience=20.0, now=clock.now)
         assert await kept(store, b"good", entry(1, 4))
         for _ in range(2 * FAILURES):
             assert not await kept(store, bytes(16 * MIB), entry(2, 16 * MIB))

@@ -52,7 +52,11 @@ async def make(server: Server, clock: FakeClock, tmp_path: Path) -> AsyncIterato
     async with AsyncExitStack() as stack:
 
         def made(machine: str | None = "here", **options: Any) -> RedisCache:
-            given_options = {"max_bytes": 64 * MIB, "patience": 20.0} | options
+            given_options: dict[str, Any] = {
+                "max_bytes": 64 * MIB,
+                "patience": 20.0,
+                "now": clock.now,
+            } | options
             folder = None if machine is None else tmp_path / machine
             cache = RedisCache(server.address, clock, folder=folder, **given_options)
             stack.push_async_callback(cache.aclose)

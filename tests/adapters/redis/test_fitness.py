@@ -48,17 +48,6 @@ def test_a_replica_is_refused_and_its_master_is_asked_for(tmp_path: Path) -> Non
         RedisLedger.open(server.address)
 
 
-def test_a_server_that_may_throw_away_promised_answers_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with redis_server(tmp_path) as server, caplog.at_level(logging.WARNING):
-        RedisLedger.open(server.address)
-        assert "throw away" not in caplog.text
-        server.said("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
-        RedisLedger.open(server.address)
-        assert "may throw away answers" in caplog.text
-
-
 def test_a_new_ledger_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         for _ in range(2):

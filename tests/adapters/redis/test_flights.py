@@ -230,7 +230,7 @@ async def test_when_the_leading_process_is_killed_one_who_was_sent_nothing_leads
 async def test_a_frozen_leader_that_wakes_up_lands_nowhere_and_its_entry_is_not_committed(
     server: Server, here: RedisFlights, there: RedisFlights, clock: FakeClock, raw: "redis.Redis"
 ) -> None:
-    cache = RedisCache(server.address, clock, max_bytes=64 * MIB)
+    cache = RedisCache(server.address, clock, max_bytes=64 * MIB, now=clock.now)
     led, draft = await leads(here), await cache.draft()
     assert draft is not None
     body = body_of("frozen", MIB)

@@ -1,7 +1,7 @@
 -- A body: number of the chunk -> its bytes. `gone`: no entry has it any more; who reads it already reads on.
 --
 --   put life_ms number chunk number chunk …: writes chunks; returns how many there are.
---   lives life_ms: it is an entry's from now on, and lasts as long as that; 0: it is gone.
+--   lives life_ms: it is an entry's from now on, and lasts as long as that, 0: until it is given up. Gives 0: it is gone.
 --   gone life_ms: no entry has it any more: it lasts so long for those who use it.
 
 local BODY, ACT, MS = KEYS[1], ARGV[1], tonumber(ARGV[2])
@@ -22,11 +22,17 @@ elseif ACT == 'lives' then
   if redis.call('EXISTS', BODY) == 0 or redis.call('HEXISTS', BODY, 'gone') == 1 then
     return 0
   end
-  lasts()
+  if MS == 0 then
+    redis.call('PERSIST', BODY)
+  else
+    lasts()
+  end
   return 1
 elseif ACT == 'gone' then
-  if redis.call('EXISTS', BODY) == 1 and redis.call('HSETNX', BODY, 'gone', '1') == 1 then
+  if redis.call('EXISTS', BODY) == 1 and redis.call('HEXISTS', BODY, 'gone') == 0 then
+    -- First what takes no memory: a server that is full lets a script go on that has begun to write.
     redis.call('PEXPIRE', BODY, MS)
+    redis.call('HSET', BODY, 'gone', '1')
   end
   return 1
 end

@@ -6,7 +6,8 @@
 --   used    zset  name -> when it was of use last, epoch microseconds
 --   until   zset  name -> until when it is of use, epoch microseconds
 --   unused  set   bodies that no entry has any more, until they are told so
---   total   hash  entries, blobs, bytes; number: of the last entry; born: when the index began, by this server's clock
+--   total   hash  entries, blobs, bytes; number: of the last entry; born: when the index began, by this server's clock;
+--                 stays: it has no end, whatever is in it
 --
 -- A number is the server's time in microseconds, moved on where that stands still: later ones are larger, even if the
 -- index was lost meanwhile. Who forgets an entry says its number, so that one that took its place stays.
@@ -28,7 +29,9 @@ local function add(field, by)
 end
 
 local function lasts(key, ms)
-  if redis.call('PTTL', key) < ms then
+  if redis.call('HGET', TOTAL, 'stays') then
+    redis.call('PERSIST', key)
+  elseif redis.call('PTTL', key) < ms then
     redis.call('PEXPIRE', key, whole(ms))
   end
 end
@@ -89,14 +92,16 @@ local function see_that_it_is_whole(now)
   redis.call('HSET', TOTAL, 'entries', '0', 'blobs', '0', 'bytes', '0', 'born', whole(now))
 end
 
--- keep name digest size bytes body used until life_ms max_bytes lost number names: an entry, in the place of an older one.
+-- keep name digest size bytes body used until life_ms max_bytes lost number names began: an entry, in the place of an older
+--   one; but not of one that was kept after this one was begun (began: server's microseconds): whoever led has been replaced.
 --   body: of the caller. lost: a body that was found to be gone: it is not taken for this digest's any more.
 --   number: of an entry that there was before this index, else ''.
--- Returns its number, the body it has, and 1 if there is something to clear away now.
+--   life_ms: 0: until it is forgotten.
+-- Returns its number, the body it has, 1 if there is something to clear away now, and the time. No number: it is not kept.
 local function keep()
   local name, digest, size, bytes, body = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
   local used, useful_until, life_ms, max_bytes = ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
-  local lost, number, names = ARGV[11], ARGV[12], ARGV[13]
+  local lost, number, names, began = ARGV[11], ARGV[12], ARGV[13], ARGV[14]
   local now = server_us()
   see_that_it_is_whole(now)
   if number == '' then
@@ -104,7 +109,14 @@ local function keep()
     number = whole(math.max(now, last + 1))
     redis.call('HSET', TOTAL, 'number', number)
   elseif row_of(name) then
-    return {number, body, 0}
+    return {number, body, 0, whole(now)}
+  end
+  local there = row_of(name)
+  if there and began ~= '' and tonumber(there) > tonumber(began) then
+    return {'', body, 0, whole(now)}
+  end
+  if life_ms == 0 then
+    redis.call('HSET', TOTAL, 'stays', '1')
   end
   forget(name)
   local known, known_size, entries = body_of(digest)
@@ -129,7 +141,7 @@ local function keep()
     lasts(key, life_ms)
   end
   local over = tonumber(redis.call('HGET', TOTAL, 'bytes')) > max_bytes
-  return {number, body, (over or redis.call('EXISTS', UNUSED) == 1) and 1 or 0}
+  return {number, body, (over or redis.call('EXISTS', UNUSED) == 1) and 1 or 0, whole(now)}
 end
 
 -- forget name number name number …: returns how many were there, then all bodies that no entry has.
