@@ -4,6 +4,7 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -56,20 +57,31 @@ from gateway.web.proxy import Proxy
 _log = logging.getLogger("imagegate.reload")
 
 
-def prepare(settings: Settings) -> Scratch | None:
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all workers of a gateway are given, whenever they start."""
+
+    counted_in: Path | None = None
+    """The folder where all of them count; None: there are no others."""
+    ledger: str | None = None
+    """Which ledger the gateway has found when it started, as `stores.Money` names it; None: the worker finds it."""
+
+
+def prepare(settings: Settings) -> tuple[Scratch | None, Common]:
     """
     What is made once, before the first worker starts.
 
     Returns:
-        Where the workers count, to be removed when they have ended; None: there is only one.
+        Where the workers count, to be removed when they have ended; None: there is only one. And what they are given.
 
     Raises:
         UnfitError: the ledger cannot be used, or nothing counted; the message says why and what to do.
     """
-    stores.Money(settings)
+    money = stores.Money(settings)
     stores.warn_of_memory(settings)
     tracing.warn_if_missing()
-    return scratch_of(settings, stores.folder_of(settings))
+    scratch = scratch_of(settings, stores.folder_of(settings))
+    return scratch, Common(None if scratch is None else scratch.path, money.name)
 
 
 def build(
@@ -77,7 +89,7 @@ def build(
     ops_port: int,
     catalog: Catalog | None = None,
     orders: Orders | None = None,
-    counted_in: Path | None = None,
+    common: Common | None = None,
 ) -> ASGIApp:
     """
     The application of one worker process, both listeners.
@@ -87,11 +99,11 @@ def build(
         ops_port: the port that the operator's socket is bound to.
         catalog: the models; None: to be read.
         orders: what the worker is told while it serves; None: nothing.
-        counted_in: the folder where all workers count; None: there are no others.
+        common: what `prepare` gives to all workers; None: there are no others.
     """
     log.configure(settings.log.level, settings.log.format)
     known = catalog or load_catalog(settings.catalog.path)
-    return _Worker(settings, known, orders or Orders(), counted_in).listen(ops_port)
+    return _Worker(settings, known, orders or Orders(), common or Common()).listen(ops_port)
 
 
 def try_out(settings: Settings) -> None:
@@ -113,15 +125,15 @@ class _Worker:
     anew from each: a request ends by those that it began with.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, orders: Orders, counted_in: Path | None) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, orders: Orders, common: Common) -> None:
         self.settings = settings
         self.orders = orders
         self.clock = clock = SystemClock()
-        self.counting = counting = Counting(settings, catalog, clock, counted_in)
+        self.counting = counting = Counting(settings, catalog, clock, common.counted_in)
         self.traces = tracing.traces_of_process()
         self.journal = PROCESS.journal = counting.journal(LogJournal())
         # Where there are several workers `prepare` has made it, before the first of them.
-        money = stores.Money(settings, make=settings.server.workers == 1)
+        money = stores.Money(settings, make=settings.server.workers == 1, name=common.ledger)
         self.ledger = counting.ledger(money.ledger)
         self.keeper = Keeper(
             self.ledger,

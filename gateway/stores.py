@@ -105,19 +105,23 @@ class Money:
     Args:
         settings: what the operator wants.
         make: whether a ledger is made if there is none. A worker that starts later must not.
+        name: of the ledger that the gateway has found when it started; None: whichever is there.
 
     Raises:
         UnfitError: the ledger cannot be used; the message says why and what to do.
     """
 
-    def __init__(self, settings: Settings, *, make: bool = True) -> None:
+    def __init__(self, settings: Settings, *, make: bool = True, name: str | None = None) -> None:
         where = settings.store.url
         self.ledger: Ledger
         self.keys: IdempotencyKeys
+        self.name: str | None = None
+        """Of the ledger, where another one may be begun in its place while gateways run."""
         if where.is_redis:
             strict = settings.store.durability == "strict"
-            shared = RedisLedger.open(redis_at(where), tag=tag_of(settings), strict=strict, make=make)
-            self.ledger, self.keys = shared, RedisIdempotencyKeys(shared)
+            tag = tag_of(settings)
+            shared = RedisLedger.open(redis_at(where), tag=tag, strict=strict, make=make, name=name)
+            self.ledger, self.keys, self.name = shared, RedisIdempotencyKeys(shared), shared.name
         else:
             own = SqliteLedger.open(folder_of(settings), make=make)
             self.ledger, self.keys = own, SqliteIdempotencyKeys(own)

@@ -120,10 +120,10 @@ def start(configured: Configuration, bound: Bound, reader: Reader | None = None)
     if waiting:
         _log.warning("accepted, but not honoured by this version yet: %s", ", ".join(waiting))
     try:
-        scratch = app.prepare(settings)
+        scratch, common = app.prepare(settings)
     except UnfitError as error:
         raise click.ClickException(str(error)) from None
-    serving = _prepared(configured, bound, reader, None if scratch is None else scratch.path)
+    serving = _prepared(configured, bound, reader, common)
     addresses = f"{server.address_of(bound.public)} (operators: {server.address_of(bound.ops)})"
     click.echo(f"imagegate {__version__} listens on {addresses}")
     sys.stdout.flush()
@@ -135,11 +135,11 @@ def start(configured: Configuration, bound: Bound, reader: Reader | None = None)
 
 
 def _prepared(
-    configured: Configuration, bound: Bound, reader: Reader | None, counted_in: Path | None
+    configured: Configuration, bound: Bound, reader: Reader | None, common: app.Common
 ) -> Callable[[], None]:
     """What serves until told to stop. It hears signals already."""
     sockets = [bound.public, bound.ops]
-    configure = functools.partial(_configure, bound.ops.getsockname()[1], counted_in)
+    configure = functools.partial(_configure, bound.ops.getsockname()[1], common)
     if configured.settings.server.workers > 1:
         return Supervisor(configure, configured, sockets, reader).run
     orders = Orders()
@@ -148,11 +148,11 @@ def _prepared(
     return functools.partial(server.run, configure(configured), sockets, orders)
 
 
-def _configure(ops_port: int, counted_in: Path | None, configured: Configuration) -> uvicorn.Config:
+def _configure(ops_port: int, common: app.Common, configured: Configuration) -> uvicorn.Config:
     """How uvicorn runs a worker. It goes to the worker's process as it is."""
     settings = configured.settings
     return server.config(
-        functools.partial(app.build, settings, ops_port, configured.catalog, counted_in=counted_in),
+        functools.partial(app.build, settings, ops_port, configured.catalog, common=common),
         protocol=app.protocol(settings),
         factory=True,
         drain_timeout_s=settings.server.drain_timeout_s,

@@ -6,7 +6,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.many import on
 from tests.support.process import Running, gateway_process
+from tests.support.redis import redis_server
 from tests.support.waiting import until
 from tests.support.workers import tell, workers_of
 
@@ -42,3 +44,20 @@ async def test_where_no_worker_can_start_the_gateway_ends_and_says_so(tmp_path: 
         tell(workers_of(gateway), signal.SIGKILL)
         assert gateway.process.wait(60) == 3
         assert "a worker failed to start, and none serves: the gateway ends" in gateway.log.read_text()
+
+
+async def test_a_worker_that_is_started_later_takes_no_other_ledger_for_its_gateways(tmp_path: Path) -> None:
+    """The old one has gone, and somebody else has begun a new one: there every budget would begin anew."""
+    other = tmp_path / "other"
+    other.mkdir()
+    with redis_server(tmp_path) as server:
+        store = on(server.url)
+        with gateway_process(NOBODY, tmp_path, rest=store, arguments=("--workers", "2")) as gateway:
+            await until(lambda: len(workers_of(gateway)) == 2, every_s=0.05)
+            await until(lambda: gateway.log.read_text().count(" serves") == 2, every_s=0.1)
+            server.said("FLUSHALL")
+            with gateway_process(NOBODY, other, rest=store) as begun:
+                await until(lambda: answers(begun), every_s=0.05)
+                tell(workers_of(gateway)[:1], signal.SIGKILL)
+                await until(lambda: "a worker failed to start" in gateway.log.read_text(), every_s=0.1)
+                assert "another one than the gateway found when it started" in gateway.log.read_text()

@@ -86,6 +86,7 @@ class RedisLedger(Reads):
         attempt_s: float = ATTEMPT_S,
         patience_s: float = PATIENCE_S,
         make: bool = True,
+        name: str | None = None,
     ) -> Self:
         """
         The ledger at this address, once the server was found fit. Not to be called where a loop must not wait.
@@ -99,13 +100,19 @@ class RedisLedger(Reads):
             patience_s: what both may.
             make: whether it is made if it is not there. A worker that starts later must not: an empty ledger in place
                 of one that has gone would give every budget anew.
+            name: of the ledger that its gateway has found; None: whichever is there.
 
         Raises:
             UnfitError: it cannot be used; the message says why and what to do.
         """
-        ledger = examine(address, tag, strict=strict, make=make)
+        ledger = examine(address, tag, strict=strict, make=make and name is None, name=name)
         store = Store(address, tag, attempt_s=attempt_s, patience_s=patience_s, strict=strict, ledger=ledger)
         return cls(store, now)
+
+    @property
+    def name(self) -> str | None:
+        """Of the ledger: one that is begun in its place has another one."""
+        return self._store.ledger
 
     @property
     def worker(self) -> str:

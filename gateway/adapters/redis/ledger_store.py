@@ -83,7 +83,7 @@ class Store:
         ledger: str | None = None,
     ) -> None:
         self.address = address
-        self._ledger = ledger
+        self.ledger = ledger
         self._tag = tag
         self._attempt_s = attempt_s
         self._patience_s = patience_s
@@ -166,7 +166,7 @@ class Store:
             RedisError: it is not, or did not do it.
         """
         arguments = (run, *arguments)
-        keys = (*(self.key(one) for one in act.keys), self.key(begun(self._ledger or "")))
+        keys = (*(self.key(one) for one in act.keys), self.key(begun(self.ledger or "")))
         if not self._strict:
             return await act.script.run(self._client, keys, *arguments)
         rest: tuple[Value, ...] = (len(keys), *keys, *arguments)
