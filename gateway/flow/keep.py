@@ -87,6 +87,8 @@ class Keeper:
     """What the outbox could not take."""
     _stumbles: Counter[str] = field(default_factory=Counter)
     """How often the landing of a call's entry broke, though the store answered."""
+    _aside: set[str] = field(default_factory=set)
+    """Calls of which what the store holds is damaged: theirs wait behind all others."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -202,6 +204,9 @@ class Keeper:
 
     def failed(self, failed: StoreFailed) -> None:
         """The store did not do what it was asked."""
+        if failed.damaged:
+            _log.error("%s. Others are not concerned; imagegate verify tells of it.", failed)
+            return
         self._breaker = self._breaker.failed(self.clock.ticks())
         self._failures += 1
         if self._is_away:
@@ -305,7 +310,12 @@ class Keeper:
         count = 0
         try:
             for entry in pile.entries:
-                await self._land(entry)
+                try:
+                    await self._land(entry)
+                except StoreFailed as failed:
+                    if not failed.damaged:
+                        raise
+                    await self._set_aside(entry, failed)
                 if isinstance(entry, Passed) and not pile.is_own and entry.call_id not in known:
                     await self._lose(entry)
                 count += 1
@@ -313,6 +323,13 @@ class Keeper:
             # Landing twice is harmless: not to be able to say so is no reason to stop.
             with suppress(StoreFailed):
                 await self.outbox.landed(pile.worker, count)
+
+    async def _set_aside(self, entry: Entry, failed: StoreFailed) -> None:
+        """It would stand in the way of all others, and may be mended one day: it waits behind them."""
+        await self.outbox.keep(entry)
+        if entry.call_id not in self._aside:
+            self._aside.add(entry.call_id)
+            _log.error("%s is kept in the outbox until that is mended: %s", entry.call_id, failed)
 
     async def _keep_held(self) -> None:
         """What the outbox could not take, perhaps it can now."""

@@ -11,12 +11,15 @@ class StoreFailed(Exception):  # noqa: N818 - as UpstreamFailed: it is what happ
         reason: in words, for a log.
         unknown: whether it may have been done all the same. False is a promise: nothing was. True: the same call
             again is safe, as all of them are repeatable by id, and its answer is the truth.
+        damaged: the store answers, but what it holds about this very call, or this very limit, cannot be read. Asked again it
+            says the same, and others are not concerned.
     """
 
-    def __init__(self, reason: str, *, unknown: bool) -> None:
+    def __init__(self, reason: str, *, unknown: bool, damaged: bool = False) -> None:
         doubt = "; whether it was written is not known" if unknown else ""
         super().__init__(f"the store failed: {reason}{doubt}")
         self.unknown = unknown
+        self.damaged = damaged
 
 
 class UnfitError(Exception):

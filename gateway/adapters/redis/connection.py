@@ -320,6 +320,13 @@ def is_refused(error: BaseException) -> bool:
     return isinstance(error, exceptions.ConnectionError) and str(error) in _SAID
 
 
+def is_broken(error: BaseException) -> bool:
+    """Whether a script broke off over what it found, which is not what it had written."""
+    return (
+        isinstance(error, exceptions.ResponseError) and not is_refused(error) and "user_script" in str(error)
+    )
+
+
 def reason_of(error: BaseException, address: RedisAddress) -> str:
     """What happened, in words, without a password."""
     said = str(error)

@@ -27,6 +27,7 @@ from gateway.adapters.redis.connection import (
     RedisAddress,
     close,
     connect,
+    is_broken,
     is_refused,
     reason_of,
 )
@@ -197,7 +198,8 @@ class Store:
             except FAILURES as error:
                 unknown = unknown or not is_refused(error)
                 if number == ATTEMPTS or loop.time() >= end or not _is_worth_another(error):
-                    raise StoreFailed(reason_of(error, self.address), unknown=unknown) from error
+                    reason = reason_of(error, self.address)
+                    raise StoreFailed(reason, unknown=unknown, damaged=is_broken(error)) from error
         raise AssertionError("the last attempt has answered or failed")
 
     async def _met(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -279,7 +281,7 @@ class Store:
                     return await self._repeated(looking, READ_S)
             except StoreFailed as failed:
                 reason = reason_of(failed.__cause__ or failed, self.address)
-                return _Raised(StoreFailed(reason, unknown=False))
+                return _Raised(StoreFailed(reason, unknown=False, damaged=failed.damaged))
             except Exception as error:  # noqa: BLE001 - likewise
                 return _Raised(error)
 
