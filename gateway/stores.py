@@ -74,9 +74,13 @@ def tag_of(settings: Settings) -> str:
     return f"imagegate:{settings.org.id}"
 
 
-def redis_at(address: StoreAddress) -> RedisAddress:
+def redis_at(address: StoreAddress, settings: Settings) -> RedisAddress:
     """
     The address, as the adapters have it.
+
+    Args:
+        address: the store's or the cache's.
+        settings: say who vouches for the servers.
 
     Raises:
         LookupError: it is a folder.
@@ -88,13 +92,14 @@ def redis_at(address: StoreAddress) -> RedisAddress:
         "redis+cluster": "cluster",
     }
     return RedisAddress(
-        kinds.get(address.scheme, "server"),
+        kinds.get(address.kind, "server"),
         address.hosts,
         user=address.user,
         password=None if address.password is None else address.password.get_secret_value(),
         database=address.database,
         master=address.master,
-        tls=address.scheme == "rediss",
+        tls=address.tls,
+        ca_file=settings.store.ca_file,
     )
 
 
@@ -120,7 +125,7 @@ class Money:
         if where.is_redis:
             strict = settings.store.durability == "strict"
             tag = tag_of(settings)
-            shared = RedisLedger.open(redis_at(where), tag=tag, strict=strict, make=make, name=name)
+            shared = RedisLedger.open(redis_at(where, settings), tag=tag, strict=strict, make=make, name=name)
             self.ledger, self.keys, self.name = shared, RedisIdempotencyKeys(shared), shared.name
         else:
             own = SqliteLedger.open(folder_of(settings), make=make)
@@ -136,7 +141,7 @@ def reader_of(settings: Settings) -> LedgerReader:
     """
     where = settings.store.url
     if where.is_redis:
-        return RedisReader.open(redis_at(where), tag=tag_of(settings))
+        return RedisReader.open(redis_at(where, settings), tag=tag_of(settings))
     return SqliteReader.open(folder_of(settings))
 
 
@@ -149,7 +154,7 @@ def source_of(settings: Settings) -> LedgerSource:
     """
     where = settings.store.url
     if where.is_redis:
-        return RedisSource.open(redis_at(where), tag=tag_of(settings))
+        return RedisSource.open(redis_at(where, settings), tag=tag_of(settings))
     return SqliteSource.open(folder_of(settings))
 
 
@@ -163,7 +168,7 @@ def target_of(settings: Settings) -> LedgerTarget:
     where = settings.store.url
     if where.is_redis:
         strict = settings.store.durability == "strict"
-        return RedisTarget.open(redis_at(where), tag=tag_of(settings), strict=strict)
+        return RedisTarget.open(redis_at(where, settings), tag=tag_of(settings), strict=strict)
     return SqliteTarget.open(folder_of(settings))
 
 
@@ -175,7 +180,7 @@ def answers_of(settings: Settings, clock: Clock) -> Cache:
     """
     where, most_bytes = settings.store.url, settings.cache.max_bytes
     if where.is_redis:
-        address, prefix = redis_at(where), f"{tag_of(settings)}:answers:"
+        address, prefix = redis_at(where, settings), f"{tag_of(settings)}:answers:"
         kept = RedisCache(address, clock, max_bytes=_EVERYTHING_BYTES, prefix=prefix, stays=True)
         return Bounded(kept, most_bytes, partial(spare_bytes, address, _SHARE))
     own = SqliteCache.at(folder_of(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES)
@@ -193,7 +198,7 @@ def cache_of(settings: Settings, clock: Clock) -> Cache:
     stale_s = float(cache.stale_if_error_s)
     if where.is_redis:
         return RedisCache(
-            redis_at(where),
+            redis_at(where, settings),
             clock,
             max_bytes=cache.max_bytes,
             stale_if_error_s=stale_s,
@@ -210,7 +215,9 @@ def flights_of(settings: Settings, clock: Clock) -> Flights | None:
     where = cache_at(settings)
     if where.is_redis:
         prefix = f"{tag_of(settings)}:"
-        return RedisFlights(redis_at(where), clock, most_bytes=settings.cache.max_entry_bytes, prefix=prefix)
+        return RedisFlights(
+            redis_at(where, settings), clock, most_bytes=settings.cache.max_entry_bytes, prefix=prefix
+        )
     return SqliteFlights(where.folder or DATA, clock.now) if settings.server.workers > 1 else None
 
 
@@ -225,7 +232,7 @@ def warn_of_memory(settings: Settings) -> None:
         return
     try:
         with ThreadPoolExecutor(1) as thread:
-            found = thread.submit(asyncio.run, memory_of(redis_at(cache))).result()
+            found = thread.submit(asyncio.run, memory_of(redis_at(cache, settings))).result()
     except StoreFailed as failed:
         _log.warning("how much memory the cache's server has is not known: %s", failed)
         return
@@ -274,7 +281,7 @@ def _there(
 ) -> Cache | None:
     if where.is_redis:
         # Bodies that lie in files are their machine's: its gateways remove those of forgotten entries.
-        return RedisCache(redis_at(where), clock, max_bytes=settings.cache.max_bytes, prefix=prefix)
+        return RedisCache(redis_at(where, settings), clock, max_bytes=settings.cache.max_bytes, prefix=prefix)
     lies = folder or where.folder or DATA
     if not (lies / FILE).is_file():
         return None

@@ -49,16 +49,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         ("rediss://u:p@h:1/3", "server", "rediss://u:***@h:1/3"),
         ("redis+sentinel://s1,s2/m/2", "sentinel", "redis+sentinel://s1:26379,s2:26379/m/2"),
         ("redis+cluster://h1,h2", "cluster", "redis+cluster://h1:6379,h2:6379"),
+        ("rediss+sentinel://s1/m", "sentinel", "rediss+sentinel://s1:26379/m/0"),
+        ("rediss+cluster://u:p@h1", "cluster", "rediss+cluster://u:***@h1:6379"),
     ],
 )
 def test_an_address_is_handed_on_as_it_is(tmp_path: Path, url: str, kind: str, told: str) -> None:
-    found = stores.redis_at(settings_of(tmp_path, url).store.url)
+    settings = settings_of(tmp_path, url)
+    found = stores.redis_at(settings.store.url, settings)
     assert (found.kind, str(found), found.tls) == (kind, told, url.startswith("rediss"))
+    assert found.ca_file is None
+
+
+def test_who_vouches_for_servers_is_told_of_both(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    settings = load_text(
+        tmp_path,
+        f'{PAID}[store]\nurl = "rediss://h"\nca_file = "ca.pem"\n[cache]\nurl = "rediss+cluster://c"\n',
+    )
+    for address in (settings.store.url, stores.cache_at(settings)):
+        assert stores.redis_at(address, settings).ca_file == tmp_path / "ca.pem"
 
 
 def test_a_folder_is_no_redis(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "sqlite:///data")
     with pytest.raises(LookupError, match="is a folder"):
-        stores.redis_at(settings_of(tmp_path, "sqlite:///data").store.url)
+        stores.redis_at(settings.store.url, settings)
 
 
 def test_what_is_of_this_machine_alone_lies_in_a_folder_of_the_store(tmp_path: Path) -> None:

@@ -8,14 +8,16 @@ Not here: whether anything answers there.
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal, cast, get_args
 from urllib.parse import unquote
 
 from pydantic import SecretStr
 
 from gateway.settings.faults import WrongError
 
-Scheme = Literal["sqlite", "redis", "rediss", "redis+sentinel", "redis+cluster"]
+Scheme = Literal[
+    "sqlite", "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class StoreAddress:
     A store's address, taken apart.
 
     Attributes:
-        scheme: which kind of store, and with `rediss` that it is reached by TLS.
+        scheme: which kind of store, and with `rediss…` that it is reached by TLS.
         folder: for sqlite the folder, relative to the working directory unless absolute; else None.
         hosts: for Redis the (host, port) pairs, one unless it is Sentinel or Cluster.
         user: the ACL user, None for Redis' default user.
@@ -46,6 +48,16 @@ class StoreAddress:
         """Whether it is a Redis of any form."""
         return self.scheme != "sqlite"
 
+    @property
+    def kind(self) -> str:
+        """`sqlite`, `redis`, `redis+sentinel` or `redis+cluster`, with TLS or without it."""
+        return self.scheme.replace("rediss", "redis")
+
+    @property
+    def tls(self) -> bool:
+        """Whether it is reached by TLS; the sentinels too."""
+        return self.scheme.startswith("rediss")
+
     def __str__(self) -> str:
         """The URL, with `***` for the password."""
         if self.folder is not None:
@@ -53,7 +65,7 @@ class StoreAddress:
         login = f"{self.user or ''}:***@" if self.password is not None else ""
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         master = f"/{self.master}" if self.master is not None else ""
-        database = f"/{self.database}" if self.scheme != "redis+cluster" else ""
+        database = f"/{self.database}" if self.kind != "redis+cluster" else ""
         return f"{self.scheme}://{login}{hosts}{master}{database}"
 
 
@@ -63,8 +75,9 @@ def parse_store_url(text: str) -> StoreAddress:
 
     Args:
         text: `sqlite:///FOLDER` (four slashes: absolute), `redis://[user:password@]host[:port][/database]`,
-            `rediss://` likewise, `redis+sentinel://[user:password@]h1[:port],h2[:port]/MASTER[/database]`,
-            `redis+cluster://[user:password@]h1[:port],h2[:port]`. User and password may be percent-encoded.
+            `redis+sentinel://[user:password@]h1[:port],h2[:port]/MASTER[/database]`,
+            `redis+cluster://[user:password@]h1[:port],h2[:port]`; by TLS with `rediss` in the place of `redis`. User and password
+            may be percent-encoded.
 
     Raises:
         WrongError: it is none of these; the message does not show the URL.
@@ -75,15 +88,16 @@ def parse_store_url(text: str) -> StoreAddress:
             raise WrongError("is not a store's URL.", FORMS)
         case "sqlite":
             return _sqlite(rest)
-        case "redis" | "rediss" | "redis+sentinel" | "redis+cluster":
+        case _ if scheme in _REDIS:
             return _redis(cast("Scheme", scheme), rest)
         case _:
             raise WrongError("names a kind of store that there is none of.", FORMS)
 
 
+_REDIS: Final = frozenset(get_args(Scheme)) - {"sqlite"}
 FORMS: Final = (
     "Write sqlite:///FOLDER (sqlite:////FOLDER if it is absolute), redis://HOST:PORT, rediss://HOST:PORT, "
-    "redis+sentinel://HOST:PORT,HOST:PORT/MASTER, or redis+cluster://HOST:PORT,HOST:PORT."
+    "redis+sentinel://HOST:PORT,HOST:PORT/MASTER, or redis+cluster://HOST:PORT,HOST:PORT; rediss+… for TLS."
 )
 _HOST: Final = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?"
@@ -113,10 +127,11 @@ def _redis(scheme: Scheme, rest: str) -> StoreAddress:
             "Remove them; time-outs and retries are ours.",
         )
     hosts_text, _, path = place.partition("/")
+    kind = scheme.replace("rediss", "redis")
     hosts = tuple(
-        _host(one, _SENTINEL_PORT if scheme == "redis+sentinel" else _PORT) for one in hosts_text.split(",")
+        _host(one, _SENTINEL_PORT if kind == "redis+sentinel" else _PORT) for one in hosts_text.split(",")
     )
-    match scheme:
+    match kind:
         case "redis+sentinel":
             master, _, number = path.partition("/")
             if not master:

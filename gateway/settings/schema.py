@@ -116,6 +116,7 @@ class StoreSettings(Section):
     url: StoreUrl = StoreAddress("sqlite", folder=Path("data"))
     on_failure: Literal["closed", "open"] = "closed"
     durability: Literal["normal", "strict"] = "normal"
+    ca_file: Path | None = None
     ledger_retention_days: Positive = 400
 
 

@@ -64,7 +64,7 @@ class RedisAddress:
         login = f"{self.user or ''}:***@" if self.password is not None else ""
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         place = "" if self.kind == "cluster" else f"/{self.database}"
-        return f"{'rediss' if self.tls and scheme == 'redis' else scheme}://{login}{hosts}{f'/{self.master}' if self.master else ''}{place}"
+        return f"{scheme.replace('redis', 'rediss') if self.tls else scheme}://{login}{hosts}{f'/{self.master}' if self.master else ''}{place}"
 
 
 def connect(

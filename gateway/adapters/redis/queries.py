@@ -33,6 +33,8 @@ from gateway.core.windows import Frames
 
 AT_ONCE: Final = 500
 """Records in one answer of the server."""
+CLAIMANTS_AT_ONCE: Final = 100
+"""Scopes whose limits one act reads: others wait for the server meanwhile."""
 _FIRST: Final = "0"
 _LAST: Final = ":"
 """Instants are digits: none sorts before the one or behind the other."""
@@ -123,9 +125,13 @@ class Reads:
         """How the limits of these scopes stand."""
         at_us = micros(at)
         frame = frames.at(at_us)
-        asked = claims.to_claim(claimants, claims.around(frame))
-        changed, told = await self._store.read(act("standing"), str(at_us), asked)
-        return claims.readings_of(claims.in_force(claimants, changed), told, frame)
+        found: list[Reading] = []
+        for first in range(0, len(claimants), CLAIMANTS_AT_ONCE):
+            some = claimants[first : first + CLAIMANTS_AT_ONCE]
+            asked = claims.to_claim(some, claims.around(frame))
+            changed, told = await self._store.read(act("standing"), str(at_us), asked)
+            found += claims.readings_of(claims.in_force(some, changed), told, frame)
+        return tuple(found)
 
     async def changed_limits(self) -> Mapping[str, tuple[Limit, ...]]:
         """The limits that were set while running."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import trustme
 import uvloop
 from redis.asyncio import RedisCluster
+from redis.exceptions import RedisError
 
 from gateway.adapters.redis.connection import Client, RedisAddress, close, connect, reason_of, told
 from gateway.ports import StoreFailed
@@ -21,12 +22,14 @@ from tests.support.redis import (
     Cluster,
     Server,
     Watched,
+    program,
     redis_cluster,
     redis_sentinel,
     redis_server,
     shared_cluster,
     shared_server,
 )
+from tests.support.waiting import until
 
 PASSWORD = "pass-word"
 Store = Server | Cluster | Watched
@@ -162,23 +165,80 @@ async def test_no_password_is_ever_shown(tmp_path: Path) -> None:
         assert PASSWORD not in reason_of(OSError(f"cannot reach :{PASSWORD}@host"), right)
 
 
+@dataclass(frozen=True)
+class Secured:
+    """Certificates of an authority of our own, and the options of a server that has one."""
+
+    place: Path
+
+    @classmethod
+    def made(cls, place: Path) -> "Secured":
+        authority = trustme.CA()
+        place.mkdir()
+        authority.cert_pem.write_to_path(str(place / "ca.pem"))
+        own = authority.issue_cert("127.0.0.1", "localhost")
+        own.private_key_pem.write_to_path(str(place / "key.pem"))
+        own.cert_chain_pems[0].write_to_path(str(place / "cert.pem"))
+        return cls(place)
+
+    @property
+    def ca_file(self) -> Path:
+        return self.place / "ca.pem"
+
+    def options(self, port: int) -> list[str]:
+        files = (f"--tls-{name}-file {self.place}/{name}.pem" for name in ("cert", "key"))
+        text = f"--tls-port {port} {' '.join(files)} --tls-ca-cert-file {self.ca_file} --tls-auth-clients no"
+        return text.split()
+
+
+async def check_tls(address: RedisAddress) -> None:
+    async with client_of(address, 2.0) as client:
+        assert await client.execute_command("SET", "here", "1")
+        assert await client.execute_command("GET", "here") == b"1"
+    stranger = replace(address, ca_file=None)
+    async with client_of(stranger, 2.0) as client:
+        assert not (await failure(client, stranger, "GET", "here")).unknown
+
+
 async def test_tls_is_spoken_to_whom_the_authority_vouches_for(tmp_path: Path) -> None:
-    authority, place = trustme.CA(), tmp_path / "tls"
-    place.mkdir()
-    authority.cert_pem.write_to_path(str(place / "ca.pem"))
-    own = authority.issue_cert("127.0.0.1")
-    own.private_key_pem.write_to_path(str(place / "key.pem"))
-    own.cert_chain_pems[0].write_to_path(str(place / "cert.pem"))
-    port = free_port()
-    files = (f"--tls-{name}-file {place}/{name}.pem" for name in ("cert", "key"))
-    arguments = f"--tls-port {port} {' '.join(files)} --tls-ca-cert-file {place}/ca.pem --tls-auth-clients no"
-    with redis_server(tmp_path, arguments=arguments.split()):
-        address = RedisAddress("server", (("127.0.0.1", port),), tls=True, ca_file=place / "ca.pem")
-        async with client_of(address, 2.0) as client:
-            assert await client.execute_command("PING")
-        stranger = replace(address, ca_file=None)
-        async with client_of(stranger, 2.0) as client:
-            assert not (await failure(client, stranger, "PING")).unknown
+    secured, port = Secured.made(tmp_path / "tls"), free_port()
+    with redis_server(tmp_path, arguments=secured.options(port)):
+        await check_tls(RedisAddress("server", (("127.0.0.1", port),), tls=True, ca_file=secured.ca_file))
+
+
+async def test_tls_is_spoken_to_the_nodes_of_a_cluster(tmp_path: Path) -> None:
+    secured, port = Secured.made(tmp_path / "tls"), free_port()
+    bus = ("--tls-cluster", "yes", "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    options = [*secured.options(port), *bus]
+    with redis_server(tmp_path, arguments=options) as node:
+        node.said("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        await until(lambda: "cluster_state:ok" in str(node.said("CLUSTER", "INFO")), every_s=0.05)
+        await check_tls(RedisAddress("cluster", (("127.0.0.1", port),), tls=True, ca_file=secured.ca_file))
+
+
+async def test_tls_is_spoken_to_sentinels_and_to_whom_they_name(tmp_path: Path) -> None:
+    secured, port, watching = Secured.made(tmp_path / "tls"), free_port(), free_port()
+    with redis_server(tmp_path, arguments=[*secured.options(port), "--tls-replication", "yes"]):
+        place = tmp_path / "sentinel"
+        place.mkdir()
+        config = place / "sentinel.conf"
+        config.write_text(f"port 0\ntls-replication yes\nsentinel monitor main 127.0.0.1 {port} 1\n")
+        command = (program("redis"), str(config), "--sentinel", *secured.options(watching))
+        process = await asyncio.create_subprocess_exec(*command, cwd=place, stdout=asyncio.subprocess.DEVNULL)
+        try:
+            hosts = (("127.0.0.1", watching),)
+            address = RedisAddress("sentinel", hosts, master="main", tls=True, ca_file=secured.ca_file)
+            async with asyncio.timeout(20), client_of(address, 2.0) as client:
+                while True:
+                    try:
+                        assert await client.execute_command("PING")
+                        break
+                    except RedisError:
+                        await asyncio.sleep(0.1)
+            await check_tls(address)
+        finally:
+            process.kill()
+            await process.wait()
 
 
 @pytest.mark.parametrize("kind", ["redis", "valkey"])

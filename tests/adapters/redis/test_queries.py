@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.calendar import ZoneCalendar
 from gateway.adapters.redis import queries
 from gateway.adapters.redis.ledger import RedisLedger
 from gateway.core.ledger import LedgerFilter, place_after, summed
+from gateway.core.limits import parse_limit
+from gateway.core.quota import Claimant
 from gateway.core.record import Outcome, Record
 from gateway.core.units import NanoUSD
 from tests.support.ledger import NOON, record
@@ -102,3 +105,24 @@ async def test_a_correction_that_comes_meanwhile_is_not_seen_in_half_of_the_sums
     monkeypatch.setattr(ledger._store, "read", slowly)
     assert [row async for row in ledger.usage(("key",))] == expected
     assert [row async for row in ledger.usage(("key",))] != expected
+
+
+async def test_the_limits_of_many_scopes_are_read_in_pieces_and_in_their_order(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "CLAIMANTS_AT_ONCE", 3)
+    scopes = [f"key:k{number}" for number in range(10)]
+    for number, scope in enumerate(scopes):
+        if number % 2:
+            await ledger.set_limits(
+                scope, [parse_limit(f"{number + 1} images per day"), parse_limit("1 concurrent")]
+            )
+    claimants = [Claimant(scope, (parse_limit("5 images total"),)) for scope in scopes]
+    found = await ledger.limits(claimants, ZoneCalendar("UTC").frames(NOON), NOON)
+    told = [(one.scope, one.limit.text) for one in found]
+    assert told == [
+        (scope, text)
+        for number, scope in enumerate(scopes)
+        for text in ([f"{number + 1} images per day", "1 concurrent"] if number % 2 else ["5 images total"])
+    ]
+    assert await ledger.limits([], ZoneCalendar("UTC").frames(NOON), NOON) == ()
