@@ -1,5 +1,5 @@
 """
-Whether a server is fit to keep a ledger: found out once, at the start.
+Whether a server is fit to keep a ledger: found out at the start, and of a server that takes another one's place.
 
 Refused: what is too old, what only copies another server, what may throw away counters when it is full, and a ledger that a
 newer program has written, or a migration left incomplete. Warned of: what forgets everything when it is restarted, and that
@@ -8,11 +8,14 @@ no ledger was there yet.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from uuid import uuid4
 
 from redis.asyncio import RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.adapters.redis.acts import begun, key
 from gateway.adapters.redis.connection import FAILURES, Client, RedisAddress, close, connect, reason_of
@@ -83,9 +86,8 @@ async def _examined(
 ) -> str | None:
     client = connect(address, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S)
     try:
-        for info in await _informed(client):
-            if not only_looks:
-                _check(address, info, strict=strict)
+        for info in () if only_looks else await _informed(client, tag):
+            _check(address, info, strict=strict)
         mark = key(tag, "mark")
         found, moving = await client.execute_command("HMGET", mark, "version", "moving")
         if found is None and not make:
@@ -133,12 +135,19 @@ async def _named(client: Client, tag: str) -> str:
     return name
 
 
-async def _informed(client: Client) -> list[_Info]:
-    """What each server that may have the ledger says of itself."""
+async def _informed(client: Client, tag: str) -> list[_Info]:
+    """What each server that may have the ledger one day says of itself; the one that has it now has to."""
     if not isinstance(client, RedisCluster):
         return [await client.info()]
     await client.initialize()
-    return [await client.execute_command("INFO", target_nodes=node) for node in client.get_primaries()]
+    owner, found = client.get_node_from_key(key(tag, "mark")), []
+    for node in client.get_primaries():
+        try:
+            found.append(await client.execute_command("INFO", target_nodes=node))
+        except (RedisConnectionError, RedisTimeoutError):
+            if owner is None or node.name == owner.name:
+                raise
+    return found
 
 
 def _check(address: RedisAddress, info: _Info, *, strict: bool) -> None:
@@ -153,16 +162,30 @@ def _check(address: RedisAddress, info: _Info, *, strict: bool) -> None:
             f"The server at {address} is a replica, which cannot be written to. Name its master in store.url, or the "
             "sentinels that know it: redis+sentinel://HOST:PORT/MASTER."
         )
+    see_that_it_keeps(address, info)
+    if strict and not info.get("connected_slaves"):
+        raise UnfitError(
+            f"The server at {address} has no replica, and store.durability is strict: nothing could ever be confirmed. "
+            "Add a replica, or choose another durability."
+        )
+
+
+def see_that_it_keeps(address: RedisAddress, info: Mapping[str, Any]) -> None:
+    """
+    See that a server does not throw the ledger away; warn if it forgets it when it is restarted.
+
+    Args:
+        address: of it.
+        info: what it says of itself. Any: redis-py makes numbers of some values.
+
+    Raises:
+        UnfitError: it may throw it away when it is full.
+    """
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy.startswith("allkeys"):  # the others throw away what has an end, and nothing here has
         raise UnfitError(
             f"The server at {address} may throw away what it holds when it is full (maxmemory-policy {policy}), and with it "
             "what was spent. Set maxmemory-policy noeviction there, and keep the cache on another server (cache.url)."
-        )
-    if strict and not info.get("connected_slaves"):
-        raise UnfitError(
-            f"The server at {address} has no replica, and store.durability is strict: nothing could ever be confirmed. "
-            "Add a replica, or choose another durability."
         )
     if not info.get("aof_enabled"):
         _log.warning(

@@ -11,7 +11,7 @@ import orjson
 from gateway.adapters.redis import claims, roll, rows, verify
 from gateway.adapters.redis.acts import TAG, Act, act
 from gateway.adapters.redis.connection import NotDoneError, RedisAddress
-from gateway.adapters.redis.fitness import examine
+from gateway.adapters.redis.fitness import examine, see_that_it_keeps
 from gateway.adapters.redis.ledger_store import ATTEMPT_S, PATIENCE_S, Store
 from gateway.adapters.redis.queries import Reads
 from gateway.adapters.redis.recall import Recall
@@ -73,6 +73,8 @@ class RedisLedger(Reads):
         self._worker = this_worker()
         self._about = orjson.dumps([self._worker.host, self._worker.pid, self._worker.born])
         self._recall = Recall()
+        self._has_met_one = False
+        """A server: the first was seen to when the ledger was opened."""
         store.recall = self._tell_again
 
     @classmethod
@@ -225,7 +227,11 @@ class RedisLedger(Reads):
 
         Raises:
             RedisError: it was not told all of it.
+            UnfitError: it is not fit to keep a ledger, which its predecessor was.
         """
+        if self._has_met_one:
+            see_that_it_keeps(self._store.address, await self._store.info())
+        self._has_met_one = True
         await tell_again(self._store, self._recall, run)
         await self._store.told(run, act("rejoin"), self._time(), self.worker)
 

@@ -12,9 +12,9 @@ it has not passed on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import PipelineCommand
@@ -33,7 +33,7 @@ from gateway.adapters.redis.connection import (
 )
 from gateway.adapters.redis.scripts import Reply, Value
 from gateway.flow.tasks import spawn
-from gateway.ports import StoreFailed
+from gateway.ports import StoreFailed, UnfitError
 
 T = TypeVar("T")
 CONNECTIONS: Final = 32
@@ -176,6 +176,21 @@ class Store:
         except NoScriptError:
             return await self._confirmed("EVAL", act.script.text, *rest)
 
+    async def info(self) -> Mapping[str, Any]:
+        """
+        What the ledger's server says of itself. For `recall`.
+
+        Raises:
+            RedisError: it does not say it.
+        """
+        # Any: redis-py makes numbers of some values.
+        client = self._client
+        if isinstance(client, RedisCluster):
+            await client.initialize()
+            node = client.get_node_from_key(self.key("mark"))
+            return dict(await client.execute_command("INFO", target_nodes=node))
+        return dict(await client.info())
+
     def latest(self) -> str:
         """Until when, by the server's clock, an attempt that is made now is of use, microseconds; empty: not known."""
         if self._ahead_us is None:
@@ -226,6 +241,8 @@ class Store:
                 await self.recall(run)
         except FAILURES as error:
             return _Raised(error)
+        except UnfitError as error:
+            return _Raised(StoreFailed(str(error), unknown=False))
         self._run = run
         return None
 

@@ -1,6 +1,7 @@
 """A master that dies: the ledger goes on with the one that takes its place, and what is repeated is done once."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,6 @@ async def test_a_master_of_a_cluster_that_has_other_slots_is_not_missed(tmp_path
             verdict, _ = await until_settled(ledger, BEFORE)
             assert verdict is Verdict.WRITTEN
             await check(ledger)
+            alive = tuple(("127.0.0.1", one.port) for one in cluster.masters if one.process.poll() is None)
+            async with ledger_at(replace(cluster.address, hosts=alive), attempt_s=5, patience_s=10) as later:
+                await later.ping()

@@ -336,3 +336,20 @@ async def reserved(ledger: RedisLedger, other: RedisLedger) -> Standing | Exceed
                     with suppress(StoreFailed):
                         await one.beat()
                 await asyncio.sleep(0.1)
+
+
+async def test_a_server_that_may_throw_the_ledger_away_does_not_take_another_ones_place(
+    tmp_path: Path,
+) -> None:
+    with older(tmp_path) as server:
+        async with ledger_at(server.server.address, attempt_s=5, patience_s=10) as ledger:
+            await ledger.beat()
+            assert isinstance(await ledger.reserve(opened("igr_1"), claim("igr_1", LIMITS)), Standing)
+            server.server.command = (*server.server.command, "--maxmemory-policy", "allkeys-lru")
+            server.server.restart()
+            for act in (ledger.beat(), ledger.settle(record(1, id="igr_1", at=now()), 1)):
+                with pytest.raises(StoreFailed, match="maxmemory-policy allkeys-lru") as failed:
+                    await act
+                assert not failed.value.unknown
+            server.server.said("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            assert (await ledger.settle(record(1, id="igr_1", at=now()), 1)).verdict is Verdict.WRITTEN
