@@ -137,7 +137,7 @@ class _Worker:
         self.ledger = counting.ledger(money.ledger)
         self.keeper = Keeper(
             self.ledger,
-            FileOutbox.open(stores.outbox_of(settings), self.ledger.worker),
+            FileOutbox.open(stores.outbox_of(settings, money.name), self.ledger.worker),
             self.journal,
             clock,
             ZoneCalendar(settings.org.timezone),

@@ -9,9 +9,7 @@ are to be files) lies in a folder always.
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
 
@@ -56,17 +54,16 @@ def folder_of(settings: Settings) -> Path:
     return settings.store.url.folder or DATA
 
 
-def outbox_of(settings: Settings) -> Path:
+def outbox_of(settings: Settings, name: str | None) -> Path:
     """
     Where settlements wait. Of each ledger another folder: what one was not told is no other one's affair.
 
-    A login that is changed changes no ledger.
+    Args:
+        settings: say where the ledger lies.
+        name: of the ledger, as `Money` has it: it stays, though its servers may move and its passwords change.
     """
     where = settings.store.url
-    if where.folder is not None:
-        return where.folder / "outbox"
-    named = f"{tag_of(settings)} {replace(where, user=None, password=None)}"
-    return DATA / f"outbox-{sha256(named.encode()).hexdigest()[:12]}"
+    return where.folder / "outbox" if where.folder is not None else DATA / f"outbox-{name}"
 
 
 def tag_of(settings: Settings) -> str:

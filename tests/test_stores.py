@@ -1,5 +1,6 @@
 """Which store an address means, and what is warned of at the start."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,22 +78,33 @@ def test_a_folder_is_no_redis(tmp_path: Path) -> None:
 
 
 def test_what_is_of_this_machine_alone_lies_in_a_folder_of_the_store(tmp_path: Path) -> None:
-    local = settings_of(tmp_path, "sqlite:///mine")
-    assert (stores.folder_of(local), stores.outbox_of(local)) == (Path("mine"), Path("mine/outbox"))
-    shared = [
-        settings_of(tmp_path, "redis://h/0"),
-        settings_of(tmp_path, "redis://h/1"),
-        settings_of(tmp_path, "redis://h/0", rest='[org]\nid = "other"\n'),
-    ]
-    assert {stores.folder_of(one) for one in shared} == {Path("data")}
-    assert len({stores.outbox_of(one) for one in shared}) == 3, (
-        "what one was not told is no other one's affair"
+    local, shared = settings_of(tmp_path, "sqlite:///mine"), settings_of(tmp_path, "redis://h/0")
+    assert (stores.folder_of(local), stores.outbox_of(local, None)) == (Path("mine"), Path("mine/outbox"))
+    assert stores.folder_of(shared) == Path("data")
+
+
+async def test_settlements_wait_in_a_folder_of_their_ledger_wherever_that_is_reached(
+    tmp_path: Path, server: Server
+) -> None:
+    """What one was not told is no other one's affair; and nothing is left behind when a password or a name changes."""
+    tag = f"org{next(TAGS)}"
+
+    def outbox(url: str, org: str) -> Path:
+        settings = settings_of(tmp_path, url, rest=f'[org]\nid = "{org}"\n')
+        return stores.outbox_of(settings, stores.Money(settings).name)
+
+    found = await asyncio.to_thread(
+        lambda: [
+            outbox(f"redis://{host}:{server.port}/0", org)
+            for host, org in (("127.0.0.1", tag), ("localhost", tag), ("127.0.0.1", f"{tag}b"))
+        ]
     )
-
-
-def test_a_login_that_is_changed_leaves_nothing_behind_that_waits(tmp_path: Path) -> None:
-    urls = ("redis://h", "redis://:one@h", "redis://:other@h", "redis://u:one@h")
-    assert len({stores.outbox_of(settings_of(tmp_path, url)) for url in urls}) == 1
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+    settings = settings_of(tmp_path, server.url, rest=f'[org]\nid = "{tag}"\n')
+    source = await asyncio.to_thread(stores.source_of, settings)
+    assert stores.outbox_of(settings, source.name) == found[0]
+    await source.aclose()
 
 
 async def test_each_port_is_on_the_store_that_is_named(tmp_path: Path, server: Server) -> None:

@@ -16,6 +16,11 @@ class LedgerSource(Protocol):
         StoreFailed: with `unknown` False.
     """
 
+    @property
+    def name(self) -> str | None:
+        """Of the ledger; None: it is named by where it lies."""
+        ...
+
     async def living(self) -> int:
         """How many workers are alive on it."""
         ...

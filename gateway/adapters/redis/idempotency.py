@@ -27,9 +27,9 @@ class RedisIdempotencyKeys:
     async def begin(self, once: Once, call_id: str) -> Known | None:
         """Take a key for a call of this worker, if it is free."""
         asked = (once.name, once.fingerprint, call_id, *self.ledger.named, _LIFE_US, _SILENCE_US)
-        found = await self.ledger.act(act("once"), *asked, "0")
+        found = await self.ledger.timely(_subject(once), act("once"), *asked, "0")
         if not found:
-            self.ledger.did(_subject(once), "once", "", *asked, "1")
+            self.ledger.did(_subject(once), "once", "", "", *asked, "1")
             return None
         fingerprint, call, state = (part.decode() for part in found)
         return Known(fingerprint, call, State(state))

@@ -52,8 +52,8 @@ class RedisReader(Reads):
         Raises:
             UnfitError: there is none, or it cannot be read; the message says what to do.
         """
-        examine(address, tag, only_looks=True, make=False)
-        return cls(Store(address, tag))
+        ledger = examine(address, tag, only_looks=True, make=False)
+        return cls(Store(address, tag, ledger=ledger))
 
 
 class RedisLedger(Reads):
@@ -72,6 +72,8 @@ class RedisLedger(Reads):
         self._now = now
         self._worker = this_worker()
         self._about = orjson.dumps([self._worker.host, self._worker.pid, self._worker.born])
+        self._entering: dict[str, asyncio.Event] = {}
+        """Calls that are at a door, whose callers may have left."""
         self._recall = Recall()
         self._has_met_one = False
         """A server: the first was seen to when the ledger was opened."""
@@ -112,11 +114,6 @@ class RedisLedger(Reads):
         return cls(store, now)
 
     @property
-    def name(self) -> str | None:
-        """Of the ledger: one that is begun in its place has another one."""
-        return self._store.ledger
-
-    @property
     def worker(self) -> str:
         """The name of this process."""
         return self._worker.id
@@ -138,17 +135,9 @@ class RedisLedger(Reads):
     async def _enter(self, call_id: str, claim: Claim | None, rest: tuple[Value, ...]) -> Standing | Exceeded:
         asked = b"" if claim is None else claims.to_claim(claim.claimants, claim.frames, claim.asked)
         about = (call_id, self.worker, self._about, asked, *rest)
-
-        async def attempt() -> Reply:
-            reply = await self._store.run(act("enter"), self._time(), self._store.latest(), *about)
-            if reply[0] == b"late":
-                self._store.learn(int(reply[1]))
-                raise NotDoneError("whoever asked had given up by then, by the server's clock")
-            if self._now is None:
-                self._store.learn(int(reply[1]))
-            return reply
-
-        reply = await self._store.ask(attempt, optional=True)
+        reply = await self.timely(call_id, act("enter"), *about)
+        if self._now is None:
+            self._store.learn(int(reply[1]))
         match reply[0]:
             case b"recorded":
                 return Standing(int(reply[1]))
@@ -163,7 +152,10 @@ class RedisLedger(Reads):
         return claims.answer_of(reply, claim)
 
     async def leave(self, call_id: str) -> None:
-        """Give back the place of a call."""
+        """Give back the place of a call. If it is just entering, after that: a place that is taken later would stay."""
+        entering = self._entering.get(call_id)
+        if entering is not None:
+            await entering.wait()
         await self._store.write(act("leave"), call_id)
         if self._recall.knows(call_id):
             if any(one.act == "enter" and one.arguments[_HOLD] == "1" for one in self._recall.of(call_id)):
@@ -386,6 +378,31 @@ class RedisLedger(Reads):
             StoreFailed: as those of the ledger.
         """
         return await self._store.write(what, *((self._time(),) if timed else ()), *arguments)
+
+    async def timely(self, call_id: str, what: Act, *arguments: Value) -> Reply:
+        """
+        Likewise of an act of which nobody learns any more if it is done too late: the server leaves it undone then.
+
+        It is told the time and until when it is of use.
+
+        Raises:
+            StoreFailed: as those of the ledger.
+        """
+        over = self._entering[call_id] = asyncio.Event()
+
+        def ended() -> None:
+            over.set()
+            if self._entering.get(call_id) is over:
+                del self._entering[call_id]
+
+        async def attempt() -> Reply:
+            reply = await self._store.run(what, self._time(), self._store.latest(), *arguments)
+            if reply and reply[0] == b"late":
+                self._store.learn(int(reply[1]))
+                raise NotDoneError("whoever asked had given up by then, by the server's clock")
+            return reply
+
+        return await self._store.ask(attempt, optional=True, over=ended)
 
     async def ping(self) -> None:
         """Returns if the ledger can be written to."""

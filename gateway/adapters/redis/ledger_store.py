@@ -70,7 +70,7 @@ class Store:
         attempt_s: what one attempt may take, to connect and to be answered.
         patience_s: what all of them may.
         strict: whether writes wait for a replica.
-        ledger: which one it is, as `fitness.examine` has found; None: nothing is written to it.
+        ledger: which one it is, as `fitness.examine` has found; None: it has no name, and nothing is written to it.
     """
 
     def __init__(
@@ -121,13 +121,20 @@ class Store:
         """
         return await self.ask(lambda: self.run(act, *arguments))
 
-    async def ask(self, attempt: Callable[[], Awaitable[T]], *, optional: bool = False) -> T:
+    async def ask(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        optional: bool = False,
+        over: Callable[[], None] | None = None,
+    ) -> T:
         """
         Make an attempt, perhaps a second one, to its end.
 
         Args:
             attempt: once more is safe.
             optional: not made if the caller has been cancelled before it began.
+            over: called when nothing of it is done any more, though the caller may have left long before.
 
         Raises:
             StoreFailed: see there.
@@ -146,6 +153,8 @@ class Store:
         task = spawn("ledger write", kept())
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
+        if over is not None:
+            task.add_done_callback(lambda _: over())
         try:
             answer = await asyncio.shield(task)
         except asyncio.CancelledError:

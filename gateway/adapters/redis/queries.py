@@ -138,6 +138,11 @@ class Reads:
         kept = rows.pairs(await self._store.look("HGETALL", "limits"))
         return {scope: claims.from_limits(limits) for scope, limits in kept.items()}
 
+    @property
+    def name(self) -> str | None:
+        """Of the ledger: one that is begun in its place has another one."""
+        return self._store.ledger
+
     async def verify(self) -> tuple[Broken, ...]:
         """What does not add up."""
         return await verify.verify(self._store)

@@ -64,6 +64,8 @@ _Row = tuple[str, tuple[rows.Value, ...]]
 class SqliteSource(SqliteReader):
     """The `LedgerSource` port. See `open`."""
 
+    name: str | None = None
+
     async def living(self) -> int:
         """How many workers are alive on it."""
         return await self._read(_living)

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.redis.idempotency import RedisIdempotencyKeys
 from gateway.adapters.redis.ledger import RedisLedger
 from gateway.adapters.redis.ledger_store import PATIENCE_S
+from gateway.core.idempotency import Once, name_of
 from gateway.core.ledger import LedgerFilter, OpenCall, Verdict
 from gateway.core.limits import Unit
 from gateway.core.quota import Exceeded, Standing
 from gateway.core.record import Outcome
+from gateway.flow.tasks import spawn
 from gateway.ports import StoreFailed, UnfitError
 from tests.support.ledger import record
 from tests.support.proxy import Proxy, proxy_to
@@ -314,3 +317,43 @@ async def test_what_nobody_waits_for_any_more_is_not_begun(server: Server) -> No
         ledger._store._turns.release()
         await ledger.ping()
         assert (await used(ledger))[Unit.REQUESTS] == (0, 0)
+
+
+async def test_a_place_is_not_given_back_before_it_is_taken(server: Server, ledger: RedisLedger) -> None:
+    """The client has left while the server was slow: what gives its place back must not come first."""
+    await ledger.beat()
+    for number in range(20):
+        call = f"igr_{number}"
+        server.pause()
+        entering = spawn("admit", ledger.admit(claim(call, ["1000 concurrent"])))
+        await asyncio.sleep(0.01)
+        entering.cancel()
+        leaving = spawn("leave", ledger.leave(call))
+        await asyncio.sleep(0.01)
+        server.resume()
+        await leaving
+        await asyncio.gather(entering, return_exceptions=True)
+        assert server.said("HLEN", ledger._store.key("inside")) == 0
+    assert await ledger.verify() == ()
+
+
+async def test_a_key_is_not_taken_for_a_call_that_has_given_up(server: Server, ledger: RedisLedger) -> None:
+    keys = RedisIdempotencyKeys(ledger)
+    once = Once(name_of(("default", "team"), "POST", "images.edits", b"key"), "fox")
+    await ledger.admit(claim("igr_1"))  # the server's clock is known from now on
+    server.pause()
+    with pytest.raises(StoreFailed):
+        await keys.begin(once, "igr_2")
+    server.resume()
+    await asyncio.sleep(0.2)
+    assert await keys.begin(once, "igr_3") is None
+
+
+async def test_a_ledger_that_is_being_filled_is_written_to_by_nobody_else(
+    server: Server, ledger: RedisLedger
+) -> None:
+    await ledger.reserve(opened("igr_1"), claim("igr_1"))
+    server.said("HSET", ledger._store.key("mark"), "moving", "token")
+    for act in (ledger.settle(record(1, id="igr_1")), ledger.beat(), ledger.admit(claim("igr_2"))):
+        with pytest.raises(StoreFailed, match="is being filled"):
+            await act

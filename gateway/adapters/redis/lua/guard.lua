@@ -13,9 +13,11 @@ local RUN = table.remove(ARGV, 1)
 local RECALL_US = 10000000
 local RECALLING = 'RECALLING other gateways have not said yet what they hold'
 
-if redis.call('HGET', key.mark, 'version') ~= '1' or redis.call('EXISTS', KEYS[#KEYS]) == 0 then
+local version, moving = unpack(redis.call('HMGET', key.mark, 'version', 'moving'))
+if version ~= '1' or redis.call('EXISTS', KEYS[#KEYS]) == 0 then
   return redis.error_reply('GONE the ledger is not there any more, or is another one')
 end
+if moving and not MOVES then return redis.error_reply('GONE the ledger is being filled by a migration') end
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or '-'
 if run ~= RUN then return redis.error_reply('ANOTHER ' .. run .. ' is the server now') end
 

@@ -4,17 +4,20 @@
 -- A key is kept as {at, worker, call, fingerprint, state}; `once_at` has when each was taken.
 --
 -- keys: once once_at open record worker beat pardoned rejoined mark
--- args: now, name, fingerprint, call, worker, about it, how long keys are remembered, how long a worker may be
+-- args: now, latest, name, fingerprint, call, worker, about it, how long keys are remembered, how long a worker may be
 --       silent, force
 -- Without force it is refused while the server may not know of all keys that are taken.
--- Gives {} if it is the call's; else {fingerprint, call, state}.
+-- Gives {} if it is the call's; else {fingerprint, call, state}; {'late', now}, and nothing is written.
 
 local FORGOTTEN_AT_ONCE = 20
 
-local now, name, fingerprint, call = time_us(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
-if ARGV[9] ~= '1' and not is_whole(now) then return redis.error_reply(RECALLING) end
-register(ARGV[5], ARGV[6], now)
-local over = redis.call('ZRANGEBYSCORE', key.once_at, '-inf', text(now - tonumber(ARGV[7])), 'LIMIT', 0, FORGOTTEN_AT_ONCE)
+local now = time_us(ARGV[1])
+if is_late(ARGV[2]) then return {'late', text(time_us(''))} end
+local name, fingerprint, call, worker, about = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local life, silence, force = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == '1'
+if not force and not is_whole(now) then return redis.error_reply(RECALLING) end
+register(worker, about, now)
+local over = redis.call('ZRANGEBYSCORE', key.once_at, '-inf', text(now - life), 'LIMIT', 0, FORGOTTEN_AT_ONCE)
 for _, one in ipairs(over) do
   redis.call('HDEL', key.once, one)
   redis.call('ZREM', key.once_at, one)
@@ -28,18 +31,18 @@ end
 
 local function is_alive(worker)
   local beat = redis.call('ZSCORE', key.beat, worker)
-  return beat and tonumber(beat) >= now - tonumber(ARGV[8])
+  return beat and tonumber(beat) >= now - silence
 end
 
 local kept = redis.call('HGET', key.once, name)
 if kept then
-  local at, worker, owner, print, state = unpack(cjson.decode(kept))
-  if tonumber(at) > now - tonumber(ARGV[7]) then
+  local at, taken_by, owner, print, state = unpack(cjson.decode(kept))
+  if tonumber(at) > now - life then
     if state == 'open' then
       if owner == call then return {} end
-      if is_alive(worker) then return {print, owner, state} end
+      if is_alive(taken_by) then return {print, owner, state} end
       if went_up(owner) then
-        redis.call('HSET', key.once, name, cjson.encode({at, worker, owner, print, 'cut'}))
+        redis.call('HSET', key.once, name, cjson.encode({at, taken_by, owner, print, 'cut'}))
         return {print, owner, 'cut'}
       end
     elseif state ~= 'noted' or print ~= fingerprint then
@@ -47,6 +50,6 @@ if kept then
     end
   end
 end
-redis.call('HSET', key.once, name, cjson.encode({text(now), ARGV[5], call, fingerprint, 'open'}))
+redis.call('HSET', key.once, name, cjson.encode({text(now), worker, call, fingerprint, 'open'}))
 redis.call('ZADD', key.once_at, text(now), name)
 return {}
