@@ -1,40 +1,35 @@
 """The `Ledger` port over a Redis or Valkey that gateways on several machines share."""
 
 import asyncio
-import os
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Self
 
 import orjson
 
-from gateway.adapters.redis import claims, roll, rows, verify
+from gateway.adapters.redis import claims, rows, verify
 from gateway.adapters.redis.acts import TAG, Act, act
 from gateway.adapters.redis.connection import NotDoneError, RedisAddress
 from gateway.adapters.redis.fitness import examine, see_that_it_keeps
+from gateway.adapters.redis.ledger_care import Care
 from gateway.adapters.redis.ledger_store import ATTEMPT_S, PATIENCE_S, Store
 from gateway.adapters.redis.queries import Reads
 from gateway.adapters.redis.recall import Recall
 from gateway.adapters.redis.retelling import tell_again
 from gateway.adapters.redis.scripts import Reply, Value
-from gateway.adapters.workers import Worker, is_dead, is_gone, this_worker
+from gateway.adapters.redis.settling import settlement, written
+from gateway.adapters.workers import this_worker
 from gateway.core.call import Call
-from gateway.core.ledger import OpenCall, Settlement, Verdict, lost, micros, seconds
-from gateway.core.leftovers import care_of
+from gateway.core.ledger import OpenCall, Settlement, micros
 from gateway.core.limits import MAX_DOUBLE_USD, Limit, fits_doubles
 from gateway.core.quota import Claim, Exceeded, Standing, charge_of
 from gateway.core.record import Record
 from gateway.core.verify import Broken
-from gateway.ports import DEAD_AFTER_S, LargeLimitError, StoreFailed
+from gateway.ports import LargeLimitError, StoreFailed
 
 _HOLD: Final = 6
 """Where lua/enter.lua is told whether a call holds something."""
-PARDON_S: Final = 10.0
-"""What others have to say that they live, after a time in which nobody could: two beats."""
-REAPED_AT_ONCE: Final = 50
-"""Calls that one act settles as lost: others wait for the server meanwhile."""
 TIDIED_AT_ONCE: Final = 500
-"""Records or rows that one act forgets, likewise."""
+"""Records or rows that one act forgets: others wait for the server meanwhile."""
 
 
 class RedisReader(Reads):
@@ -78,6 +73,7 @@ class RedisLedger(Reads):
         self._has_met_one = False
         """A server: the first was seen to when the ledger was opened."""
         store.recall = self._tell_again
+        self._care = Care(store, self._worker, self._about, self._time)
 
     @classmethod
     def open(
@@ -184,8 +180,8 @@ class RedisLedger(Reads):
     async def settle(self, record: Record, images: int = 0) -> Settlement:
         """Write a call's record and close the call."""
         charge = rows.to_charge(charge_of(record, images))
-        asked = (*self._written(record), *charge)
-        found = _settlement(record, await self._store.write(act("settle"), *asked))
+        asked = (*written(record), *charge)
+        found = settlement(record, await self._store.write(act("settle"), *asked))
         self.did(record.id, "settle", *asked, ends=True)
         return found
 
@@ -198,20 +194,15 @@ class RedisLedger(Reads):
         Raises:
             StoreFailed: likewise if the server is another one than before, and others have not told it yet what they hold.
         """
-        others: list[str] = []
-        if pardon:
-            others = [one.id for one in await self._registered() if not is_gone(one, self._worker.host)]
-        heard_us = micros(DEAD_AFTER_S - PARDON_S)
-        named = (self._time(), self.worker, self._about, heard_us)
-        if not await self._store.write(act("beat"), *named, *others):
-            # Those of this machine that are dead have nothing to tell.
-            dead = [one.id for one in await self._registered() if is_gone(one, self._worker.host)]
-            if not await self._store.write(act("rejoin"), self._time(), *dead):
-                raise StoreFailed("other gateways have not said yet what they hold", unknown=False)
+        await self._care.beat(pardon=pardon)
 
-    async def _registered(self) -> Collection[Worker]:
-        _, about, beats, _ = await self._store.read(act("roll"), self._time())
-        return roll.registered(about, beats).values()
+    async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
+        """Take over the background calls of dead workers."""
+        return await self._care.adopt(held)
+
+    async def reap(self) -> tuple[Record, ...]:
+        """Settle as lost what dead workers left."""
+        return await self._care.reap()
 
     async def _tell_again(self, run: str) -> None:
         """
@@ -244,87 +235,6 @@ class RedisLedger(Reads):
             self._recall.did(subject, name, *arguments)
         if ends:
             self._recall.ended(subject, asyncio.get_running_loop().time())
-
-    async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
-        """Take over the background calls of dead workers."""
-        found = await self._store.write(act("background"), self._time(), self.worker, self._about)
-        now, registered = seconds(int(found[0])), roll.registered(found[1], found[2])
-        alive = self._alive(registered.values(), now)
-        wanted: list[Value] = []
-        for id_, kept in rows.pairs(found[3]).items():
-            care = rows.to_care(kept)
-            is_new = care.worker not in alive or (care.worker == self.worker and id_ not in held)
-            if is_new and care.is_watched(now):
-                wanted += (id_, kept, _beat_of(registered, care.worker))
-        if not wanted:
-            return ()
-        taken = await self._store.write(act("adopt"), self.worker, *wanted)
-        calls = (rows.from_open(id_.decode(), kept, noted) for id_, kept, noted in taken)
-        return tuple(
-            sorted(
-                (one for one in calls if one.record.id not in held),
-                key=lambda call: (micros(call.record.at), call.record.id),
-            )
-        )
-
-    async def reap(self) -> tuple[Record, ...]:
-        """Settle as lost what dead workers left."""
-        at, about, beats, overdue = await self._store.read(act("roll"), self._time())
-        registered = roll.registered(about, beats)
-        if not overdue and registered.keys() <= self._alive(registered.values(), seconds(int(at))):
-            return ()
-        at, about, beats, called, noted, inside = await self._store.read(act("census"), self._time())
-        now, registered = seconds(int(at)), roll.registered(about, beats)
-        alive = self._alive(registered.values(), now)
-        kept, calls = rows.pairs(called), rows.from_all_open(called, noted)
-        left = [call for call in calls if care_of(call).is_lost(alive, now)]
-        reaped: list[Record] = []
-        for first in range(0, len(left), REAPED_AT_ONCE):
-            some = [(call, lost(call, now)) for call in left[first : first + REAPED_AT_ONCE]]
-            arguments = [
-                one for call, over in some for one in self._lost(call, over, kept, alive, registered)
-            ]
-            answers = await self._store.write(act("lose"), *arguments)
-            for (_, over), answer in zip(some, answers, strict=True):
-                if answer[0] != b"left":
-                    found = _settlement(over, answer)
-                    reaped += [found.record] if found.verdict is Verdict.WRITTEN else []
-        gone = {call.record.id for call in left}
-        in_care = {call.worker for call in calls if call.record.id not in gone}
-        await self._bury(registered, alive, in_care, inside)
-        return tuple(reaped)
-
-    def _lost(
-        self,
-        call: OpenCall,
-        over: Record,
-        kept: dict[str, bytes],
-        alive: Collection[str],
-        registered: dict[str, Worker],
-    ) -> tuple[Value, ...]:
-        """What lua/lose.lua is told of a call."""
-        id_, head, digest, rest = self._written(over)
-        beat = "-" if call.worker in alive else _beat_of(registered, call.worker)
-        _, *charge = rows.to_charge(charge_of(over, 0))
-        return (id_, kept[call.record.id], beat, head, digest, rest, "1" if call.dispatched else "0", *charge)
-
-    async def _bury(
-        self,
-        registered: dict[str, Worker],
-        alive: Collection[str],
-        in_care: Collection[str | None],
-        inside: Iterable[bytes],
-    ) -> None:
-        """Free the places of dead workers, and forget those that have no call left."""
-        places: list[Value] = []
-        for id_, kept in rows.pairs(inside).items():
-            _, worker, *_ = orjson.loads(kept)
-            if worker not in alive:
-                places += (id_, kept, _beat_of(registered, worker))
-        dead = [one for one in registered.values() if one.id not in alive and one.id not in in_care]
-        names = [value for one in dead for value in (one.id, _beat_of(registered, one.id))]
-        if places or names:
-            await self._store.write(act("bury"), len(places) // 3, *places, *names)
 
     # The rest
 
@@ -410,35 +320,3 @@ class RedisLedger(Reads):
 
     def _time(self) -> str:
         return "" if self._now is None else str(micros(self._now()))
-
-    def _alive(self, registered: Iterable[Worker], now: float) -> set[str]:
-        host = self._worker.host
-        return {self.worker, *(one.id for one in registered if not is_dead(one, now, host))}
-
-    @staticmethod
-    def _written(record: Record) -> tuple[str, bytes, str, bytes]:
-        """What lua/settle.lua is told of a record, but for what it is charged."""
-        record_id, response = rows.known_as(record)
-        head = rows.to_head(record, os.urandom(6).hex())
-        return record_id, head, rows.digest(response), rows.to_rest(record)
-
-
-def _settlement(record: Record, reply: Reply) -> Settlement:
-    verdict, id_, at, response, kept = reply
-    before = rows.from_record(id_.decode(), kept) if kept else None
-    if verdict == b"repeated":
-        assert before is not None, "what is repeated was there"  # noqa: S101 - for the type checker
-        return Settlement(Verdict.REPEATED, before, before)
-    if id_.decode() != record.id or before is not None:
-        record = replace(record, id=id_.decode(), at=seconds(rows.at_of(at.decode())))
-    if not response:
-        record = replace(record, response_id=None)
-    if before is None:
-        return Settlement(Verdict.WRITTEN, record)
-    return Settlement(Verdict.CORRECTED, record, before)
-
-
-def _beat_of(registered: dict[str, Worker], worker: str | None) -> str:
-    """As lua/lose.lua compares it: empty, nothing was ever heard of it."""
-    known = registered.get(worker or "")
-    return str(known.beat_us) if known is not None and known.beat_us else ""
