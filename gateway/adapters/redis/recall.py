@@ -17,7 +17,7 @@ from gateway.adapters.redis.scripts import Value
 KEPT_S: Final = 60.0
 """How long what has ended is kept in mind: a replica that is further behind is of no use."""
 MOST: Final = 10_000
-"""Subjects that are kept in mind at most: the oldest go first."""
+"""Subjects that are kept in mind at most: those that ended first go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ class Recall:
         """
         self._acts.setdefault(subject, []).append(Did(act, arguments))
         while len(self._acts) > self.most:
-            self._acts.popitem(last=False)
+            if self._ended:
+                self.forget(self._ended.popleft()[1])
+            else:
+                self._acts.popitem(last=False)
 
     def of(self, subject: str) -> tuple[Did, ...]:
         """What is kept in mind about it."""
