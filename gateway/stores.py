@@ -107,7 +107,8 @@ class Money:
     Args:
         settings: what the operator wants.
         make: whether a ledger is made if there is none. A worker that starts later must not.
-        name: of the ledger that the gateway has found when it started; None: whichever is there.
+        name: of the ledger that the gateway has found when it started, and no other one; it may be away just now. None:
+            whichever is there.
 
     Raises:
         UnfitError: the ledger cannot be used; the message says why and what to do.

@@ -189,7 +189,8 @@ class LimitsMachine(RuleBasedStateMachine):
     def admit_again(self, worker: int, call: int) -> None:
         """Whoever does not know whether it was done does it again: what is inside takes nothing more."""
         known = self._call(call)
-        if not known.entered or known.id in self._model.inside:
+        is_over = known.id in self._model.records
+        if known.id in self._model.inside or not (known.entered or is_over):
             self._admit(self._worker(worker), known, 0)
 
     @precondition(lambda self: self._calls)

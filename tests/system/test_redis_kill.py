@@ -113,6 +113,8 @@ async def test_after_kill_9_of_the_redis_nothing_is_overspent_lost_or_held_for_e
         gateways(tmp_path, sandbox.url, server.url, rest=config) as several,
     ):
         async with books_of(tmp_path, sandbox.url, server.address) as books, clients_of(several) as clients:
+            for client in clients:
+                await passes(client)
             for tenant in tenants:
                 calls = begun(traffic, clients, tenant)
                 await asyncio.wait(calls, timeout=chance.uniform(0, MOST_S))

@@ -38,7 +38,6 @@ def examine(
     only_looks: bool = False,
     strict: bool = False,
     make: bool = True,
-    name: str | None = None,
     may_be_incomplete: bool = False,
 ) -> str | None:
     """
@@ -52,7 +51,6 @@ def examine(
         only_looks: nothing will be written.
         strict: whether writes are to wait for a replica.
         make: whether a ledger is made if there is none.
-        name: of the ledger that has to be there; None: whichever is.
         may_be_incomplete: it may have been left so by a migration, which is to begin again.
 
     Returns:
@@ -63,26 +61,14 @@ def examine(
         UnfitError: it is not; the message says why and what to do.
     """
     work = _examined(
-        *(address, tag),
-        only_looks=only_looks,
-        strict=strict,
-        make=make,
-        name=name,
-        may_be_incomplete=may_be_incomplete,
+        address, tag, only_looks=only_looks, strict=strict, make=make, may_be_incomplete=may_be_incomplete
     )
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
 
 
 async def _examined(
-    address: RedisAddress,
-    tag: str,
-    *,
-    only_looks: bool,
-    strict: bool,
-    make: bool,
-    name: str | None,
-    may_be_incomplete: bool,
+    address: RedisAddress, tag: str, *, only_looks: bool, strict: bool, make: bool, may_be_incomplete: bool
 ) -> str | None:
     client = connect(address, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S)
     try:
@@ -113,13 +99,7 @@ async def _examined(
                 f"The ledger at {address} is incomplete: a migration to it was not finished. Run imagegate migrate again, "
                 "with --resume."
             )
-        there = await (_name_of(client, tag) if only_looks else _named(client, tag))
-        if name is not None and there != name:
-            raise UnfitError(
-                f"The ledger at {address} is another one than the gateway found when it started: it was begun in that one's "
-                "place. Bring the old one back, or start the gateway anew."
-            )
-        return there
+        return await (_name_of(client, tag) if only_looks else _named(client, tag))
     except FAILURES as error:
         raise UnfitError(f"The store at {address} cannot be used: {reason_of(error, address)}.") from error
     finally:

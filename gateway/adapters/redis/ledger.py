@@ -100,12 +100,13 @@ class RedisLedger(Reads):
             patience_s: what both may.
             make: whether it is made if it is not there. A worker that starts later must not: an empty ledger in place
                 of one that has gone would give every budget anew.
-            name: of the ledger that its gateway has found; None: whichever is there.
+            name: of the ledger that its gateway has found: it is not looked for again, and may be away just now. None: whichever is
+                there.
 
         Raises:
             UnfitError: it cannot be used; the message says why and what to do.
         """
-        ledger = examine(address, tag, strict=strict, make=make and name is None, name=name)
+        ledger = name or examine(address, tag, strict=strict, make=make)
         store = Store(address, tag, attempt_s=attempt_s, patience_s=patience_s, strict=strict, ledger=ledger)
         return cls(store, now)
 
