@@ -7,7 +7,9 @@ What is no coroutine (a name, an export that is read slowly) is passed on as it 
 
 import asyncio
 import inspect
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
 from gateway.core import metrics as m
@@ -20,6 +22,8 @@ from gateway.ports import Clock, Journal, Ledger, StoreFailed
 from gateway.ports.metrics import Counters
 
 T = TypeVar("T")
+DOUBTFUL: Final = 10_000
+"""Settlements that are kept in mind of which nobody knows whether they were made."""
 GIVEN_UP_S: Final = 0.9
 """Whoever stops waiting after so long does it because the store does not answer: calls wait a second for it."""
 
@@ -88,6 +92,8 @@ class _MeteredLedger(_Metered):
     def __init__(self, ledger: Ledger, counters: Counters, clock: Clock, names: Callable[[], Names]) -> None:
         super().__init__(ledger, "ledger", counters, clock)
         self._names = names
+        self._doubtful: OrderedDict[str, Record] = OrderedDict()
+        """What may stand in the ledger, though nobody has heard so: counted when it turns out that it does."""
         self._settle_watched = self._watched("settle", ledger.settle)
         self._reap_watched = self._watched("reap", ledger.reap)
 
@@ -113,9 +119,22 @@ class _MeteredLedger(_Metered):
         try:
             found = await self._settle_watched(record, images)
         except StoreFailed as failed:
+            if failed.unknown:
+                self._doubtful[record.id] = record
+                while len(self._doubtful) > DOUBTFUL:
+                    self._doubtful.popitem(last=False)
             return failed
-        self._counters.take(of_settlement(found, self._names()))
+        counted = found
+        said = self._doubtful.pop(record.id, None)
+        if found.verdict is Verdict.REPEATED and said is not None and _is_same(said, found.record):
+            counted = Settlement(Verdict.WRITTEN, found.record)
+        self._counters.take(of_settlement(counted, self._names()))
         return found
+
+
+def _is_same(said: Record, stands: Record) -> bool:
+    """Whether a record is the one that was handed over: a store decides when it arrived, and whose response it is."""
+    return replace(said, at=stands.at, response_id=stands.response_id) == stands
 
 
 class CountingJournal:

@@ -5,9 +5,11 @@ Counting by several processes: each writes numbers into a file of its own, and w
     FOLDER/PID-CHANCE.tally  one worker's, mapped into its memory, held (flock) as long as it lives
     FOLDER/dead            what dead workers had counted, and which of their files are in it
 
-A number is written where it stands, so that `kill -9` loses none and no counter ever falls. The file of a dead worker is
-added to `dead`, which is replaced in one act and names it, and then removed: at no moment it counts twice or not at all.
-Gauges of the dead are forgotten.
+A number is written where it stands, so that `kill -9` loses none and no counter ever falls: in one piece, by assigning to a
+slice of the map, as `pack_into` clears the place before it writes (whoever looked in between would see a counter at 0).
+
+The file of a dead worker is added to `dead`, which is replaced in one act and names it, and then removed: at no moment it
+counts twice or not at all. Gauges of the dead are forgotten.
 
 Nothing here is worth a sync: the folder lives as long as the gateway, best in memory.
 """
@@ -110,7 +112,7 @@ class _File:
         self._used = _USED.size
         _take_room(fd, 0, self._size)
         self._map = mmap.mmap(fd, self._size)
-        _USED.pack_into(self._map, 0, self._used)
+        self._put(0, self._used)
 
     @classmethod
     def made(cls, folder: Path) -> "_File | None":
@@ -136,17 +138,20 @@ class _File:
         self._map[place + _ENTRY.size : after] = padded
         # Last: whoever reads sees all of it or nothing.
         self._used = after
-        _USED.pack_into(self._map, 0, after)
+        self._put(0, after)
         return place
 
     def write(self, place: int, value: int) -> None:
         """The number at a place is another one now."""
-        _NUMBER.pack_into(self._map, place, value)
+        self._put(place, value)
 
     def close(self) -> None:
         """Let go of it: from now on it is a dead worker's."""
         self._map.close()
         os.close(self._fd)
+
+    def _put(self, place: int, value: int) -> None:
+        self._map[place : place + _NUMBER.size] = _NUMBER.pack(value)
 
     def _grow(self, least: int) -> None:
         size = max(2 * self._size, least)

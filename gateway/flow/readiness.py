@@ -7,6 +7,7 @@ Decided in core/health.py: what counts. Not here: whether the process lives, whi
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -19,6 +20,8 @@ ANSWER_S: Final = 1.0
 """How long a part has to answer."""
 FRESH_S: Final = 1.0
 """For how long a look is good."""
+
+_log = logging.getLogger("imagegate.readiness")
 
 Ping = Callable[[], Awaitable[None]]
 
@@ -87,4 +90,7 @@ async def _fault(ping: Ping) -> str | None:
         return f"no answer in {ANSWER_S:g} s"
     except StoreFailed as failed:
         return str(failed)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it does not answer
+        _log.exception("a part could not be asked whether it answers")
+        return f"{type(error).__name__}"
     return None

@@ -153,3 +153,35 @@ def test_a_request_is_counted_when_it_is_known_to_be_news() -> None:
     labels = ("images.generations", "gpt-image-1", "completed", "miss")
     assert tallies.totals()[m.REQUESTS.name, labels, ""] == 2
     assert (len(told.records), len(told.counted)) == (2, 2)
+
+
+async def test_what_stands_there_after_all_is_counted_when_that_is_found_out() -> None:
+    """Nobody heard whether it was written; it was, and is landed again: that changes nothing, and is counted."""
+    house = House()
+    unknown = StoreFailed("no answer", unknown=True)
+    stands = replace(PAID, at=5.0)
+    house.store.answers = [unknown, unknown, *[Settlement(Verdict.REPEATED, stands, stands)] * 2]
+    for _ in range(2):
+        with pytest.raises(StoreFailed):
+            await house.ledger.settle(PAID, 1)
+    assert COST not in house.tallies.totals()
+    for _ in range(2):
+        assert (await house.ledger.settle(PAID, 1)).verdict is Verdict.REPEATED
+        assert house.tallies.totals()[COST] == 7
+
+
+async def test_what_somebody_else_has_settled_is_theirs_to_count() -> None:
+    house = House()
+    theirs = replace(PAID, cost_nusd=NanoUSD(9))
+    house.store.answers = [
+        StoreFailed("no answer", unknown=True),
+        Settlement(Verdict.REPEATED, theirs, theirs),
+    ]
+    with pytest.raises(StoreFailed):
+        await house.ledger.settle(PAID, 1)
+    await house.ledger.settle(PAID, 1)
+    house.store.answers = [StoreFailed("full", unknown=False), Settlement(Verdict.REPEATED, PAID, PAID)]
+    with pytest.raises(StoreFailed):
+        await house.ledger.settle(PAID, 1)
+    await house.ledger.settle(PAID, 1)
+    assert COST not in house.tallies.totals()

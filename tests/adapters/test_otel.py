@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import socket
+import threading
 from collections.abc import Mapping
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from gateway.adapters.otel import OtelTraces
 from gateway.core.spans import Kind, Span, Trace
 from tests.support.otlp import receiving
+from tests.support.raw import PATIENCE_S
 
 SECOND = 1_000_000_000
 AT = 1_800_000_000 * SECOND
@@ -93,12 +95,18 @@ async def test_a_receiver_that_hangs_holds_nobody_up(
     """It takes connections, and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as hanging:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{hanging.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
         traces = OtelTraces(flush_s=0.05)
         for _ in range(3000):
             traces.tell(trace())
         async with asyncio.timeout(20):
             await traces.aclose()
     assert "the last traces could not be sent in 0.05 s" in caplog.text
+    # It goes on trying, and rolls dice for how long it waits: other tests have dice of their own.
+    for thread in threading.enumerate():
+        if thread.name == "traces":
+            await asyncio.to_thread(thread.join, PATIENCE_S)
+            assert not thread.is_alive()
 
 
 async def test_a_header_that_cannot_be_read_is_not_quoted(

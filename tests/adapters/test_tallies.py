@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,38 @@ def test_kill_9_of_whoever_counts_lowers_nothing(tmp_path: Path) -> None:
         os.close(reader)
         os.close(writer)
     assert seen[PAID_SERIES] >= 1000
+
+
+def count_up(most: int, folder: Path, ready: int) -> None:
+    tallies = Tallies(folder)
+    tallies.take([Count(*PAID, 10**12)])
+    os.write(ready, b"1")
+    for number in range(most):
+        tallies.take([Count(*PAID, 1)])
+        if number % 50 == 0:
+            tallies.take([Count(m.COST, (str(number), "model"), 1)])
+
+
+def test_whoever_looks_while_another_one_counts_sees_no_counter_fall(
+    tmp_path: Path, rounds: int, figure: Callable[[str, int], None]
+) -> None:
+    reader, writer = os.pipe()
+    worker = multiprocessing.get_context("fork").Process(
+        target=count_up, args=(rounds * 10_000, tmp_path, writer)
+    )
+    worker.start()
+    os.read(reader, 1)
+    watcher, seen, looks, costs = Tallies(tmp_path), 0, 0, 0
+    while worker.is_alive():
+        found = watcher.totals()
+        assert found[PAID_SERIES] >= seen
+        assert len(found) >= costs
+        seen, costs, looks = found[PAID_SERIES], len(found), looks + 1
+    worker.join()
+    os.close(reader)
+    os.close(writer)
+    assert looks > rounds
+    figure("looks at counters that another process counted up, none of which fell", looks)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 10**15)), max_size=30))

@@ -104,3 +104,13 @@ async def test_while_it_drains_it_is_not_ready(world: World) -> None:
     await world.readiness.look()
     world.is_draining = True
     assert (await world.readiness.look()).status == "draining"
+
+
+async def test_a_part_that_breaks_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken() -> None:
+        raise RuntimeError("nobody has thought of that")
+
+    monkeypatch.setattr(world.ledger, "ping", broken)
+    found = await world.readiness.look()
+    assert found.status != "ready"
+    assert found.parts["ledger"].startswith("RuntimeError")

@@ -25,6 +25,7 @@ from tests.support.many import TAG, books_of, one_gateway
 from tests.support.process import KEY, Running, sandbox_process
 from tests.support.proxy import proxy_to
 from tests.support.redis import Server, redis_cluster, redis_sentinel, redis_server, until_followed
+from tests.support.scrape import scrape
 from tests.support.sharing import ASK
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("redis-down"), pytest.mark.timeout(240)]
@@ -194,6 +195,17 @@ async def test_a_redis_that_fails_costs_no_call_that_runs_and_lets_none_be_spent
             log = scene.gateway.log.read_text()
             assert "Until it is back" in log
             assert "the store answers again" in log
+            await check_metrics(scene)
+
+
+async def check_metrics(scene: Scene) -> None:
+    """What was counted for Prometheus is what stands in the ledger, however late anybody heard of it."""
+    records = await scene.books.records()
+    found = await scrape(scene.gateway.addresses[1])
+    cost = found.total("cost_usd_total") - found.total("cost_taken_back_usd_total")
+    assert round(cost * 1e9) == sum(one.cost_nusd for one in records)
+    assert found.total("images_total") == sum(one.images for one in records)
+    assert found.total("ledger_records_total") == len(records)
 
 
 async def test_a_redis_that_cannot_be_reached_likewise(tmp_path: Path) -> None:
