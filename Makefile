@@ -49,7 +49,7 @@ lint: $(VENV)/.dev ## style, format, types, import walls
 
 check: lint test ## lint, then test: what has to pass before a change lands
 
-check-all: lint ## the long proofs at full count
+check-all: lint $(VENV)/.helm ## the long proofs at full count
 	IMAGEGATE_TESTS_FULL=1 $(BIN)/python -m pytest $(PYTEST)
 
 bench: $(VENV)/.dev ## the load tests, as ratios against the anchors found on this machine

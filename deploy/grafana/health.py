@@ -18,6 +18,7 @@ from deploy.grafana.panels import (
 
 _UPSTREAM = "imagegate_upstream_requests_total"
 _ERRORS = '{status=~"5..|none|other"}'
+_REQUESTS, _CUT = "imagegate_requests_total", '{outcome="upstream_cut"}'
 
 
 def health() -> Dashboard:
@@ -52,8 +53,9 @@ def health() -> Dashboard:
                 ),
                 number(
                     "Upstream errors",
-                    "Of all requests that went up: answered with 500 and above, or not at all.",
-                    f"({grown(_UPSTREAM, _ERRORS)} or vector(0)) / {grown(_UPSTREAM)}",
+                    "Of all requests that went up: answered with 500 and above, not at all, or not to the end.",
+                    f"(({grown(_UPSTREAM, _ERRORS)} or vector(0)) + ({grown(_REQUESTS, _CUT)} or vector(0)))"
+                    f" / {grown(_UPSTREAM)}",
                     SHARE,
                 ),
             ],
@@ -93,9 +95,9 @@ def health() -> Dashboard:
                 ),
                 lines(
                     "Upstream errors",
-                    "Of the requests that went up, by route.",
+                    "Of the requests that went up, by route: answered with 500 and above, not at all, or not to the end.",
                     {
-                        "{{route}}": f"sum by (route) (rate({_UPSTREAM}{_ERRORS}{RATE}))"
+                        "{{route}}": f"sum by (route) (rate({_UPSTREAM}{_ERRORS}{RATE}) or rate({_REQUESTS}{_CUT}{RATE}))"
                         f" / sum by (route) (rate({_UPSTREAM}{RATE}))"
                     },
                     SHARE,

@@ -2,13 +2,27 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from deploy.grafana.panels import COUNT, RATE, SECONDS, SHARE, USD, bars, dashboard, grown, lines, number
+from deploy.grafana.panels import (
+    COUNT,
+    RATE,
+    SECONDS,
+    SHARE,
+    USD,
+    bars,
+    dashboard,
+    grown,
+    lines,
+    number,
+    spent,
+)
 
 _COST, _SAVED = "imagegate_cost_usd_total", "imagegate_saved_usd_total"
 _BACK = "imagegate_cost_taken_back_usd_total"
 _PARTIAL, _TOKENS = "imagegate_partial_image_tokens_total", 'imagegate_tokens_total{kind="output_image"}'
 _USED = "imagegate_limit_used_ratio"
 _BUDGETS, _OTHERS = '{limit=~"[$].*"}', '{limit!~"[$].*"}'
+_LONG = '{limit=~"[$].* (per (day|week|month)|total)( soft)?"}'
+"""Those that run out, and not within minutes again and again."""
 
 
 def money() -> Dashboard:
@@ -28,19 +42,19 @@ def money() -> Dashboard:
                 number(
                     "Saved by the cache",
                     "What the originals of kept and joined answers cost.",
-                    grown(_SAVED),
+                    f"{grown(_SAVED)} or vector(0)",
                     USD,
                 ),
                 number(
                     "Surcharge share",
                     "Of all output image tokens, those that are surcharge for partial images.",
-                    f"{grown(_PARTIAL)} / {grown(_TOKENS)}",
+                    f"({grown(_PARTIAL)} or vector(0)) / {grown(_TOKENS)}",
                     SHARE,
                 ),
                 number(
                     "Calls at stand-in prices",
                     "Charged at the prices of a known model, as the catalogue does not know theirs: see the runbook.",
-                    grown("imagegate_stand_in_prices_total"),
+                    f"{grown('imagegate_stand_in_prices_total')} or vector(0)",
                     COUNT,
                     decimals=0,
                 ),
@@ -49,14 +63,14 @@ def money() -> Dashboard:
                 lines(
                     "Spend by team, per hour",
                     "US dollars an hour.",
-                    {"{{team}}": f"sum by (team) (rate({_COST}{RATE})) * 3600"},
+                    {"{{team}}": spent("team")},
                     USD,
                     stacked=True,
                 ),
                 lines(
                     "Spend by model, per hour",
                     "US dollars an hour; `other`: models that the catalogue does not know.",
-                    {"{{model}}": f"sum by (model) (rate({_COST}{RATE})) * 3600"},
+                    {"{{model}}": spent("model")},
                     USD,
                     stacked=True,
                 ),
@@ -70,11 +84,12 @@ def money() -> Dashboard:
                 ),
                 bars(
                     "Budgets run out in",
-                    "At the pace of the last hour. Budgets that nobody uses now are left out; a calendar window may end "
-                    "before.",
+                    "At the pace of the last hour; 0: it is spent. Budgets that nobody uses now are left out; a calendar window "
+                    "may end before.",
                     "{{scope}}: {{limit}}",
-                    f"clamp_min(1 - max by (scope, limit) ({_USED}{_BUDGETS}), 0)"
-                    f" / (max by (scope, limit) (deriv({_USED}{_BUDGETS}[1h])) > 0)",
+                    f"(max by (scope, limit) ({_USED}{_LONG}) >= 1) * 0"
+                    f" or clamp_min(1 - max by (scope, limit) ({_USED}{_LONG}), 0)"
+                    f" / (max by (scope, limit) (deriv({_USED}{_LONG}[1h])) > 0)",
                     SECONDS,
                 ),
                 lines(
@@ -96,7 +111,8 @@ def money() -> Dashboard:
                     "Part of the bill that the cache saves",
                     "Saved, of what would have been spent without it.",
                     {
-                        "saved": f"sum(rate({_SAVED}{RATE})) / (sum(rate({_SAVED}{RATE})) + sum(rate({_COST}{RATE})))"
+                        "saved": f"sum(rate({_SAVED}{RATE})) / (sum(rate({_SAVED}{RATE})) + sum(rate({_COST}{RATE}))"
+                        f" - (sum(rate({_BACK}{RATE})) or vector(0)))"
                     },
                     SHARE,
                 ),

@@ -101,10 +101,20 @@ def grown(metric: str, labels: str = "") -> str:
     What counters have grown by in the range that is shown.
 
     What a series begins with is no increase to Prometheus: of one that is new all of it counts, as the first call of a team
-    may be the dearest.
+    may be the dearest. But for one that is new and has begun anew since (the gateway was restarted): then it is the increase.
     """
     one = metric + labels
-    return f"sum(({one} unless {one} offset $__range) or increase({one}[$__range]))"
+    new = f"({one} unless {one} offset $__range) and resets({one}[$__range]) == 0"
+    return f"sum(({new}) or increase({one}[$__range]))"
+
+
+def spent(by: str) -> str:
+    """US dollars an hour, by some label, without what late truth took back."""
+    cost, back = (
+        f"sum by ({by}) (rate({metric}{RATE}))"
+        for metric in ("imagegate_cost_usd_total", "imagegate_cost_taken_back_usd_total")
+    )
+    return f"({cost} - ({back} or 0 * {cost})) * 3600"
 
 
 def quantiles(metric: str, by: str = "", kept: Sequence[float] = (0.5, 0.99)) -> Queries:

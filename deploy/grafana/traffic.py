@@ -29,7 +29,7 @@ def traffic() -> Dashboard:
                 number(
                     "Hit ratio",
                     "Of the calls that the cache looked up, those that it answered.",
-                    f"{grown(_REQUESTS, _HIT)} / {grown(_REQUESTS, _SHARED)}",
+                    f"({grown(_REQUESTS, _HIT)} or vector(0)) / {grown(_REQUESTS, _SHARED)}",
                     SHARE,
                 ),
                 number(

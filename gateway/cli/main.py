@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from gateway import __version__
+from gateway.cli import signals
 
 COMMANDS = {
     "serve": ("gateway.cli.serve", "serve"),
@@ -36,6 +37,9 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name]
+        if cmd_name == "serve":
+            # Whoever starts it may tell it something at once, and the imports take longer than that.
+            signals.hold()
         command: click.Command = getattr(import_module(module), attribute)
         return command
 

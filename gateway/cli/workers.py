@@ -29,6 +29,7 @@ import click
 import uvicorn
 
 from gateway.adapters.clock import SystemClock
+from gateway.cli import signals
 from gateway.cli.configuration import Configuration
 from gateway.cli.reload import Reader
 from gateway.cli.server import Server
@@ -45,8 +46,7 @@ FAILED: Final = 3
 """The exit code where no worker serves and none can be started; uvicorn's own."""
 
 _ASK: Final = b"?"
-_TOLD: Final = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name))
-_HELD: Final = frozenset({signal.SIGINT, *_TOLD})
+_HELD: Final = frozenset({signal.SIGINT, *signals.TOLD})
 _log = logging.getLogger("imagegate.workers")
 _spawn = multiprocessing.get_context("spawn")
 
@@ -142,8 +142,9 @@ class Supervisor:
         self._leaving: list[_Worker] = []
         self._start_again_at = 0.0
         # From now on, and not only once the workers are there: who starts it may tell it something at once.
-        for one in (signal.SIGINT, signal.SIGTERM, *_TOLD):
+        for one in (signal.SIGINT, signal.SIGTERM, *signals.TOLD):
             signal.signal(one, lambda number, _frame: self._heard.append(number))
+        signals.let_through()
 
     def run(self) -> None:
         """

@@ -5,7 +5,7 @@ Counted are integers, money in nano-dollars and time in microseconds; how many o
 is `per`. Prometheus knows floats only: they arise where it is told, and nowhere before.
 
 Bounded by construction: what a label can say is known before the first request, or is `other`. Whoever adds a label says
-in `LABELS` what bounds it. docs/metrics.md is made of this file (`make metrics-doc`).
+in `LABELS` what bounds it. docs/metrics.md is made of this file (`make generated`).
 
 Not here: what a record means in these (tallying.py).
 """
@@ -105,7 +105,7 @@ FIRST_BYTE: Final = _seconds(
 )
 UPSTREAM_REQUESTS: Final = _counter(
     "upstream_requests_total",
-    "Requests that the upstream answered, by the status of its answer, or did not answer.",
+    "Requests that went up, by the status of the last answer of the upstream, or none.",
     "route",
     "status",
 )

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,11 @@ class Running:
 
 @contextmanager
 def running(
-    *arguments: str, folder: Path, env: Mapping[str, str] | None = None, python: str = sys.executable
+    *arguments: str,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+    begun: Callable[["subprocess.Popen[str]"], None] = lambda _: None,
 ) -> Iterator[Running]:
     """
     Run `imagegate …` until the block ends; it has listened by then.
@@ -74,6 +78,8 @@ def running(
         arguments: such as `serve`, `--port`, `0`.
         folder: its working directory; its log goes there.
         env: variables besides the test's own.
+        python: runs it.
+        begun: called as soon as the process is there.
     """
     log = folder / f"{arguments[0]}.log"
     with log.open("w") as errors:
@@ -86,6 +92,7 @@ def running(
             text=True,
         )
     try:
+        begun(process)
         yield Running(process, _addresses(process, log), log)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -122,6 +129,7 @@ def gateway_process(
     arguments: tuple[str, ...] = (),
     cached: bool = False,
     cache: str = "",
+    begun: Callable[["subprocess.Popen[str]"], None] = lambda _: None,
 ) -> Iterator[Running]:
     """
     `imagegate serve` in front of `base_url`, with the key `sk-test`.
@@ -131,6 +139,7 @@ def gateway_process(
         rest: further lines of the key, and of the file.
         cached: whether answers are kept and calls shared. Most tests ask the same thing again and again.
         cache: further lines of the [cache] section.
+        begun: as of `running`.
     """
     config = folder / "gateway.toml"
     settings = SETTINGS.format(
@@ -143,7 +152,8 @@ def gateway_process(
         cache=cache,
     )
     config.write_text(settings)
-    with running("serve", "--config", str(config), "--port", "0", *arguments, folder=folder) as process:
+    asked = ("serve", "--config", str(config), "--port", "0", *arguments)
+    with running(*asked, folder=folder, begun=begun) as process:
         yield process
 
 

@@ -186,7 +186,7 @@ async def test_the_rules_run_on_it(house: House) -> None:
         return all(rule["health"] != "unknown" for rule in rules)
 
     await eventually(have_run)
-    assert len(rules) == 10
+    assert len(rules) == 13
     assert {rule["health"] for rule in rules} == {"ok"}, rules
     alerts = {rule["name"]: rule["state"] for rule in rules if rule["type"] == "alerting"}
     assert alerts["ImagegateStandInPrices"] == "firing"

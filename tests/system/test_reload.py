@@ -1,7 +1,9 @@
 """SIGHUP: the configuration is read again in every worker, in place; nobody who is being answered notices."""
 
 import asyncio
+import re
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,3 +202,25 @@ async def test_what_takes_a_restart_is_named_and_the_gateway_stays_where_it_is(
         await until(lambda: len(world.said()) == 2, every_s=0.02)
         assert world.said()[-1] == "ops.port: in force only after a restart"
         await until_known(world, upstream, KEY)
+
+
+def told_early(process: "subprocess.Popen[str]") -> None:
+    """As soon as it can be told anything, long before it serves."""
+    held = 1 << (signal.SIGHUP - 1)
+    status = Path(f"/proc/{process.pid}/status")
+    while not int(re.findall(r"^SigBlk:\s+(\w+)$", status.read_text(), re.MULTILINE)[0], 16) & held:
+        assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_what_it_is_told_while_it_starts_is_done_when_it_serves(
+    upstream: RawUpstream, tmp_path: Path, workers: int
+) -> None:
+    arguments = ("--workers", str(workers))
+    with gateway_process(
+        upstream.base_url, tmp_path, rest=REST, arguments=arguments, begun=told_early
+    ) as gateway:
+        await until(lambda: bool(gateway.logged("imagegate.reload")), every_s=0.05)
+        async with raw_client(gateway.port) as client:
+            assert (await models(client, upstream, KEY)).startswith(b"HTTP/1.1 200 ")
