@@ -207,3 +207,52 @@ def test_the_configuration_arrives_as_it_is_and_knows_only_settings() -> None:
     (config,) = kinds(rendered())["ConfigMap"]
     assert config["data"]["imagegate.toml"] == VALUES["config"]
     assert tomllib.loads(VALUES["config"]).keys() <= {name.partition(".")[0] for name in setting_names()}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({**SQLITE, "replicaCount": 1}, "what was spent would go with the pod"),
+        ({"persistence": {"enabled": True}}, "one volume, which pods on several nodes cannot share"),
+        (
+            {"replicaCount": 1, "autoscaling": {"enabled": True}, "persistence": {"enabled": True}},
+            "one volume, which pods on several nodes cannot share",
+        ),
+        (
+            {"autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 2}},
+            "minReplicas is more than autoscaling.maxReplicas",
+        ),
+        (
+            {"env": [{"name": "IMAGEGATE_STORE__URL", "value": "sqlite:////tmp/x"}]},
+            "env sets IMAGEGATE_STORE__URL, which this chart sets",
+        ),
+    ],
+)
+def test_what_would_not_do_what_was_meant_is_refused(values: dict[str, object], why: str) -> None:
+    assert why in refused(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ({}, {6379}),
+        ({"store": {"url": "rediss://:$(PASSWORD)@r:6380/0"}}, {6380}),
+        ({"store": {"url": "redis://ledger"}, "cache": {"url": "redis://u:p@cache:7000/1"}}, {6379, 7000}),
+        ({"store": {"url": "redis+sentinel://s1,s2:26380/main/0"}}, {6379, 26379, 26380}),
+        ({"store": {"url": "rediss+cluster://r1:7001,r2:7002"}}, {7001, 7002}),
+        ({"networkPolicy": {"egressPorts": [4318]}}, {4318, 6379}),
+        (ONE_MACHINE, set()),
+    ],
+    ids=str,
+)
+def test_pods_may_go_where_their_stores_are(values: dict[str, object], ports: set[int]) -> None:
+    (policy,) = kinds(rendered(**values))["NetworkPolicy"]
+    found = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+    assert set(found) == {53, 443} | ports
+    assert len(found) == 3 + len(ports)
+
+
+def test_a_stores_url_may_be_made_of_any_variable() -> None:
+    (container,) = pod(env=[{"name": "REDIS_PASSWORD", "value": "x"}])["containers"]
+    names = [one["name"] for one in container["env"]]
+    assert names.index("REDIS_PASSWORD") < names.index("IMAGEGATE_STORE__URL")

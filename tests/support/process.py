@@ -15,6 +15,7 @@ from typing import Any
 
 ADDRESS = re.compile(r"http://[0-9.\[\]:]+")
 KEY = "sk-test"
+Process = subprocess.Popen[str]
 SETTINGS = """\
 [ops]
 port = 0
@@ -69,7 +70,7 @@ def running(
     folder: Path,
     env: Mapping[str, str] | None = None,
     python: str = sys.executable,
-    begun: Callable[["subprocess.Popen[str]"], None] = lambda _: None,
+    begun: Callable[[Process], None] = lambda _: None,
 ) -> Iterator[Running]:
     """
     Run `imagegate …` until the block ends; it has listened by then.
@@ -129,7 +130,7 @@ def gateway_process(
     arguments: tuple[str, ...] = (),
     cached: bool = False,
     cache: str = "",
-    begun: Callable[["subprocess.Popen[str]"], None] = lambda _: None,
+    begun: Callable[[Process], None] = lambda _: None,
 ) -> Iterator[Running]:
     """
     `imagegate serve` in front of `base_url`, with the key `sk-test`.

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.process import KEY, Running, gateway_process
+from tests.support.process import KEY, Process, Running, gateway_process
 from tests.support.raw import RawUpstream, Wire, raw_client, raw_upstream, request_bytes
 from tests.support.waiting import until
 from tests.support.workers import workers_of
@@ -204,7 +203,7 @@ async def test_what_takes_a_restart_is_named_and_the_gateway_stays_where_it_is(
         await until_known(world, upstream, KEY)
 
 
-def told_early(process: "subprocess.Popen[str]") -> None:
+def told_early(process: Process) -> None:
     """As soon as it can be told anything, long before it serves."""
     held = 1 << (signal.SIGHUP - 1)
     status = Path(f"/proc/{process.pid}/status")
@@ -213,7 +212,6 @@ def told_early(process: "subprocess.Popen[str]") -> None:
     process.send_signal(signal.SIGHUP)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 async def test_what_it_is_told_while_it_starts_is_done_when_it_serves(
     upstream: RawUpstream, tmp_path: Path, workers: int
 ) -> None:
