@@ -9,6 +9,10 @@
 #   docker buildx imagetools inspect docker.io/library/python:3.13-slim-bookworm   # prints "Digest: sha256:…"
 #   docker build --build-arg BASE_DIGEST=@sha256:… .
 #
+# With traces (OpenTelemetry):
+#
+#   docker build --build-arg REQUIREMENTS=otel.txt --tag imagegate .
+#
 # Packages come from wherever pip is configured to look. For a mirror, hand its configuration to the build; it leaves no
 # trace in the image:
 #
@@ -22,15 +26,16 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python3 -m venv /opt/imagegate
 # What changes rarely comes first: a change of the code does not install the libraries again.
-COPY requirements/run.txt requirements/
+COPY requirements/run.txt requirements/otel.txt requirements/
+ARG REQUIREMENTS=run.txt
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    /opt/imagegate/bin/python -m pip install --quiet --require-hashes --requirement requirements/run.txt
+    /opt/imagegate/bin/python -m pip install --quiet --require-hashes --requirement requirements/${REQUIREMENTS}
 COPY pyproject.toml README.md CHANGELOG.md ./
 COPY config config
 COPY gateway gateway
-# Nothing is installed once it is built: pip goes too.
+# Nothing is built or installed here once it is there: what does that goes too.
 RUN /opt/imagegate/bin/python -m pip install --quiet --no-deps --no-build-isolation --no-index . \
-    && /opt/imagegate/bin/python -m pip uninstall --quiet --yes setuptools pip
+    && /opt/imagegate/bin/python -m pip uninstall --quiet --yes hatchling editables setuptools pip
 
 FROM ${BASE_IMAGE}:${BASE_TAG}${BASE_DIGEST}
 LABEL org.opencontainers.image.title="imagegate" \

@@ -59,7 +59,10 @@ lock: $(VENV)/.dev ## write the hash-locked requirements anew, newest versions t
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --output-file requirements/run.txt pyproject.toml requirements/build.in
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --constraint requirements/run.txt --extra demo --extra otel --group dev \
+	  --no-header --no-annotate --constraint requirements/run.txt --extra otel \
+	  --output-file requirements/otel.txt pyproject.toml requirements/build.in
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --constraint requirements/otel.txt --extra demo --extra otel --group dev \
 	  --output-file requirements/dev.txt pyproject.toml
 
 generated: $(VENV)/.dev ## write anew what is made of the code: docs/metrics.md and the dashboards
