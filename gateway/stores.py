@@ -179,7 +179,7 @@ def answers_of(settings: Settings, clock: Clock) -> Cache:
     where, most_bytes = settings.store.url, settings.cache.max_bytes
     if where.is_redis:
         address, prefix = redis_at(where, settings), f"{tag_of(settings)}:answers:"
-        kept = RedisCache(address, clock, max_bytes=_EVERYTHING_BYTES, prefix=prefix, stays=True)
+        kept = RedisCache(address, clock, max_bytes=most_bytes, prefix=prefix, stays=True)
         return Bounded(kept, most_bytes, partial(spare_bytes, address, _SHARE))
     own = SqliteCache.at(folder_of(settings) / "answers", clock.now, max_bytes=_EVERYTHING_BYTES)
     return Bounded(own, most_bytes)

@@ -2,7 +2,7 @@
 A cache that refuses instead of forgetting: what it keeps was promised, and must not go before its time.
 
 Decided here: how full it may be. It is looked at now and then, and what is kept in between is added up; where it shares room
-with others it is looked at again when a part of the rest was taken, as others may have taken as much.
+with others it is looked at again when a part of the rest was taken, as others may have taken as much. What is under way counts.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,8 +13,10 @@ from gateway.core.cachekey import CacheKey
 from gateway.core.entry import CacheFilter, CacheStats, Entry
 from gateway.ports import Cache, CacheBody, Draft, StoreFailed
 
-PARTS: Final = 4
-"""It is looked at again when one of so many parts of what was spare was taken."""
+PARTS: Final = 16
+"""It is looked at again when one of so many parts of what was spare was taken: there may be many who share it."""
+DRAFT_BYTES: Final = 4 << 20
+"""What a draft that was begun is taken to come to: a picture of the largest size has about as much."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ class Bounded:
     """When it was looked at last; None: it is not bounded by that."""
     _since_bytes: int = 0
     """Kept since then."""
+    _drafts: int = 0
+    """Under way."""
 
     async def find(self, key: CacheKey) -> tuple[Entry, ...]:
         """As of the cache."""
@@ -48,14 +52,15 @@ class Bounded:
 
     async def draft(self) -> Draft | None:
         """None: it is full."""
-        if not self._has_looked or (
-            self._spare_bytes is not None and self._since_bytes * PARTS > self._spare_bytes
-        ):
+        if not self._has_looked or self._is_to_be_looked_at:
             await self._look()
         if self._kept_bytes >= self.most_bytes or self._is_short:
             return None
         draft = await self.cache.draft()
-        return None if draft is None else _Counted(draft, self)
+        if draft is None:
+            return None
+        self._drafts += 1
+        return _Counted(draft, self)
 
     async def touch(self, entry: Entry) -> None:
         """As of the cache."""
@@ -77,10 +82,6 @@ class Bounded:
         """Likewise; and see how full it is."""
         await self.cache.tidy(now)
         await self._look()
-        try:
-            self._kept_bytes = (await self.cache.stats(by_team=False)).bytes
-        except StoreFailed:
-            return  # What was added up stands.
 
     async def aclose(self) -> None:
         """As of the cache."""
@@ -91,19 +92,31 @@ class Bounded:
         self._kept_bytes += size
         self._since_bytes += size
 
+    def ends(self) -> None:
+        """A draft less."""
+        self._drafts -= 1
+
+    @property
+    def _taken_bytes(self) -> int:
+        """What has been taken since it was looked at, and what drafts will take."""
+        return self._since_bytes + self._drafts * DRAFT_BYTES
+
+    @property
+    def _is_to_be_looked_at(self) -> bool:
+        return self._spare_bytes is not None and self._taken_bytes * PARTS > self._spare_bytes
+
     @property
     def _is_short(self) -> bool:
-        return self._spare_bytes is not None and self._since_bytes >= self._spare_bytes
+        return self._spare_bytes is not None and self._taken_bytes + DRAFT_BYTES > self._spare_bytes
 
     async def _look(self) -> None:
-        if self.spare is None:
-            return
         try:
-            self._spare_bytes = await self.spare()
+            self._kept_bytes = (await self.cache.stats(by_team=False)).bytes
+            if self.spare is not None:
+                self._spare_bytes = await self.spare()
         except StoreFailed:
-            return  # As it was.
-        self._has_looked = True
-        self._since_bytes = 0
+            return  # What was added up stands.
+        self._has_looked, self._since_bytes = True, 0
 
 
 class _Counted:
@@ -112,6 +125,7 @@ class _Counted:
     def __init__(self, draft: Draft, kept_in: Bounded) -> None:
         self._draft = draft
         self._kept_in = kept_in
+        self._is_over = False
 
     @property
     def size(self) -> int:
@@ -134,4 +148,7 @@ class _Counted:
         return is_kept
 
     async def drop(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._kept_in.ends()
         await self._draft.drop()

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.adapters.sqlite.cache import SqliteCache
 from gateway.core.entry import EVERYTHING
-from gateway.flow.bounded import Bounded
+from gateway.flow.bounded import DRAFT_BYTES, Bounded
 from gateway.ports import Cache, StoreFailed
 from tests.support.cache import body_of, entry, given, kept
 from tests.support.clock import FakeClock
@@ -55,7 +55,7 @@ async def test_what_is_dropped_takes_nothing(cache: Cache) -> None:
 
 
 async def test_it_takes_no_more_than_can_be_spared_where_it_lies(tmp_path: Path, clock: FakeClock) -> None:
-    left = 1000
+    left = 100 * DRAFT_BYTES
     looks = 0
 
     async def spare() -> int | None:
@@ -65,19 +65,23 @@ async def test_it_takes_no_more_than_can_be_spared_where_it_lies(tmp_path: Path,
 
     kept_in = SqliteCache.at(tmp_path, clock.now, max_bytes=1 << 60)
     cache = Bounded(kept_in, 1 << 40, spare)
-    assert await kept(cache, body_of(1, 100), entry(1, 100))
-    assert await kept(cache, body_of(2, 100), entry(2, 100))
+    for number in range(5):
+        assert await kept(cache, body_of(number, 100), entry(number, 100))
     assert looks == 1
-    left = 800
-    assert await kept(cache, body_of(3, 100), entry(3, 100))
-    assert await cache.draft() is not None
-    assert looks == 2, "a quarter of it was taken: others may have taken as much"
-    left = 0
+    drafts = [await cache.draft() for _ in range(10)]
+    assert None not in drafts
+    assert looks > 1, "a part of it is taken by what is under way: others may have taken as much"
+    left = 10 * DRAFT_BYTES
+    await cache.tidy(clock.now())
+    assert await cache.draft() is None, "what is under way takes all of it"
+    for draft in drafts:
+        assert draft is not None
+        await draft.drop()
+        await draft.drop()
+    assert await kept(cache, body_of(9, 100), entry(9, 100))
+    left = DRAFT_BYTES - 1
     await cache.tidy(clock.now())
     assert await cache.draft() is None
-    left = 100
-    await cache.tidy(clock.now())
-    assert await kept(cache, body_of(4, 10), entry(4, 10))
     await cache.aclose()
 
 

@@ -237,7 +237,9 @@ class RedisCache:
             life_ms = 0 if self._stays else life_ms
             noted = await self._note(entry, body, life_ms, began_us)
             if not noted.number:
-                _log.info("an answer is not kept: another one was, after it had been asked for")
+                _log.info(
+                    "an answer is not kept: there is one that was asked for later, or no room for what stays"
+                )
                 return None
             number, kept = noted.number, noted.body
             lives, _ = await asyncio.gather(
@@ -324,6 +326,8 @@ class RedisCache:
         return None
 
     async def _evict(self) -> None:
+        if self._stays:
+            return
         while (some := await self._index.oldest(self._max_bytes)) and await self._forget(some):
             pass
 

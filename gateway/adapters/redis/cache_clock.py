@@ -10,8 +10,6 @@ from typing import Final
 from gateway.ports import Clock
 
 _US: Final = 1_000_000
-_APART_US: Final = 1_000_000
-"""What is known of a server's clock is off by less than this; whoever takes a leader's place does so after seconds."""
 
 
 class ServerClock:
@@ -57,7 +55,7 @@ class ServerClock:
 
     def began_us(self) -> int | None:
         """When what begins now begins, as `Index.keep` has it; None: that cannot be told."""
-        return None if self._given is not None or self._ahead_us is None else self.now_us() + _APART_US
+        return None if self._given is not None or self._ahead_us is None else self.now_us()
 
     def there(self, at: float) -> float:
         """An instant of this machine's clock as the server's has it, epoch seconds."""

@@ -34,7 +34,7 @@ class Kept:
     """What became of an entry in the index."""
 
     number: str
-    """Empty: it is not kept, as another one was after it had been begun."""
+    """Empty: it is not kept, as there is one that was begun later, or no room for what stays."""
     body: str
     """That it has: its own, or an equal one that was there."""
     leaves_work: bool
@@ -233,5 +233,5 @@ def _pairs(found: Sequence[bytes]) -> tuple[Numbered, ...]:
 
 
 def _row(name: str, row: bytes) -> Row:
-    number, _, _, _, names = row.split(b" ", 4)
+    number, _, _, _, _, names = row.split(b" ", 5)
     return Row(name, number.decode(), *orjson.loads(names))

@@ -321,9 +321,13 @@ def is_refused(error: BaseException) -> bool:
 
 
 def is_broken(error: BaseException) -> bool:
-    """Whether a script broke off over what it found, which is not what it had written."""
-    return (
-        isinstance(error, exceptions.ResponseError) and not is_refused(error) and "user_script" in str(error)
+    """
+    Whether a script broke off over what it found, which is not what was written there.
+
+    What a command within it was refused (a right, a key of another kind) is said in other words, and concerns everybody.
+    """
+    return isinstance(error, exceptions.ResponseError) and str(error).removeprefix("ERR ").startswith(
+        "user_script:"
     )
 
 

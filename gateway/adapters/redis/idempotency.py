@@ -37,6 +37,7 @@ class RedisIdempotencyKeys:
     async def conclude(self, once: Once, call_id: str, state: State | None) -> None:
         """What a key stands for now that its call has ended."""
         asked = (once.name, call_id, "" if state is None else state.value)
+        await self.ledger.entered(_subject(once))
         await self.ledger.act(act("once_end"), *asked, timed=False)
         self.ledger.did(_subject(once), "once_end", *asked, ends=True)
 

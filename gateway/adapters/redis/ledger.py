@@ -150,15 +150,14 @@ class RedisLedger(Reads):
 
     async def leave(self, call_id: str) -> None:
         """Give back the place of a call. If it is just entering, after that: a place that is taken later would stay."""
-        entering = self._entering.get(call_id)
-        if entering is not None:
-            await entering.wait()
+        await self.entered(call_id)
         await self._store.write(act("leave"), call_id)
         if self._recall.knows(call_id):
             if any(one.act == "enter" and one.arguments[_HOLD] == "1" for one in self._recall.of(call_id)):
                 self._recall.did(call_id, "leave", call_id)
-            else:  # it took nothing that outlasts it
+            else:  # It took nothing that outlasts it, but another server may know that it came in, and not that it left.
                 self._recall.forget(call_id)
+                self.did(call_id, "leave", call_id, ends=True)
 
     # What becomes of a call
 
@@ -182,6 +181,7 @@ class RedisLedger(Reads):
         """Write a call's record and close the call."""
         charge = rows.to_charge(charge_of(record, images))
         asked = (*written(record), *charge)
+        await self.entered(record.id)
         found = settlement(record, await self._store.write(act("settle"), *asked))
         self.did(record.id, "settle", *asked, ends=True)
         return found
@@ -262,10 +262,10 @@ class RedisLedger(Reads):
         await self._limit(scope, orjson.dumps(claims.to_limits(limits)))
 
     async def _limit(self, scope: str, limits: bytes) -> None:
-        await self._store.write(act("limit"), scope, limits)
+        at = await self._store.write(act("limit"), scope, limits, "")
         subject = f"limits of {scope}"
         self._recall.forget(subject)
-        self.did(subject, "limit", scope, limits, ends=True)
+        self.did(subject, "limit", scope, limits, at, ends=True)
 
     async def repair(self) -> tuple[Broken, ...]:
         """Mend what does not add up."""
@@ -289,6 +289,12 @@ class RedisLedger(Reads):
             StoreFailed: as those of the ledger.
         """
         return await self._store.write(what, *((self._time(),) if timed else ()), *arguments)
+
+    async def entered(self, subject: str) -> None:
+        """Returns when no `timely` act about this subject is under way here, which its caller may have left."""
+        entering = self._entering.get(subject)
+        if entering is not None:
+            await entering.wait()
 
     async def timely(self, call_id: str, what: Act, *arguments: Value) -> Reply:
         """

@@ -324,8 +324,11 @@ class Store:
 
     async def aclose(self) -> None:
         """Finish what was begun and close the connections; they open again when something comes later."""
-        while self._writing:
-            await asyncio.wait(self._writing)
+        while waiting := {
+            *self._writing,
+            *(() if self._telling is None or self._telling.done() else (self._telling,)),
+        }:
+            await asyncio.wait(waiting)
         await close(self._client)
         await close(self._looking)
 

@@ -8,7 +8,7 @@ in mind what its calls have under way, and what has ended a moment ago, and does
 Pure: what is kept in mind, and for how long. Which of it the server knows, and doing it again: ledger.py.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,8 @@ from gateway.adapters.redis.scripts import Value
 
 KEPT_S: Final = 60.0
 """How long what has ended is kept in mind: a replica that is further behind is of no use."""
+BEGINS: Final = frozenset({"enter", "once"})
+"""Acts after which something is under way that had ended before."""
 MOST: Final = 10_000
 """Subjects that are kept in mind at most: those that ended first go first."""
 
@@ -42,7 +44,8 @@ class Recall:
     kept_s: float = KEPT_S
     most: int = MOST
     _acts: OrderedDict[str, list[Did]] = field(default_factory=OrderedDict)
-    _ended: deque[tuple[float, str]] = field(default_factory=deque)
+    _ended: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    """When each ended of which nothing has been heard since, in that order."""
 
     def did(self, subject: str, act: str, *arguments: Value) -> None:
         """
@@ -53,12 +56,11 @@ class Recall:
             act: its name.
             arguments: its own.
         """
+        if act in BEGINS:
+            self._ended.pop(subject, None)
         self._acts.setdefault(subject, []).append(Did(act, arguments))
         while len(self._acts) > self.most:
-            if self._ended:
-                self.forget(self._ended.popleft()[1])
-            else:
-                self._acts.popitem(last=False)
+            self.forget(next(iter(self._ended), None) or next(iter(self._acts)))
 
     def of(self, subject: str) -> tuple[Did, ...]:
         """What is kept in mind about it."""
@@ -71,13 +73,23 @@ class Recall:
     def forget(self, subject: str) -> None:
         """It has come to nothing that anybody counts on."""
         self._acts.pop(subject, None)
+        self._ended.pop(subject, None)
 
     def ended(self, subject: str, now: float) -> None:
-        """Nothing more is done about it. `now`: seconds of any clock that only goes forward."""
-        self._ended.append((now, subject))
-        while self._ended and self._ended[0][0] <= now - self.kept_s:
-            self.forget(self._ended.popleft()[1])
+        """Nothing more is done about it, as it seems. `now`: seconds of any clock that only goes forward."""
+        if subject in self._acts:
+            self._ended[subject] = now
+            self._ended.move_to_end(subject)
+        self._tidy(now)
 
-    def all(self) -> dict[str, tuple[Did, ...]]:
-        """All that is kept in mind, by subject, the oldest first."""
+    def all(self, now: float) -> dict[str, tuple[Did, ...]]:
+        """All that is kept in mind, by subject, the oldest first. `now`: as of `ended`."""
+        self._tidy(now)
         return {subject: tuple(acts) for subject, acts in self._acts.items()}
+
+    def _tidy(self, now: float) -> None:
+        while self._ended:
+            subject, at = next(iter(self._ended.items()))
+            if at > now - self.kept_s:
+                break
+            self.forget(subject)

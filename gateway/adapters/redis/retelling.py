@@ -1,10 +1,12 @@
 """Telling a server what this process did, as far as it does not know. What that is: recall.py."""
 
 import asyncio
+import logging
 from typing import Final
 
 from gateway.adapters.redis import rows
 from gateway.adapters.redis.acts import act
+from gateway.adapters.redis.connection import is_broken
 from gateway.adapters.redis.ledger_store import Store
 from gateway.adapters.redis.recall import Did, Recall
 
@@ -12,6 +14,7 @@ ASKED_AT_ONCE: Final = 500
 """Subjects of which a server is asked at once whether it knows them."""
 TOLD_AT_ONCE: Final = 16
 """Those of which it is told at once."""
+_log = logging.getLogger("imagegate.store")
 
 
 async def tell_again(store: Store, recall: Recall, run: str) -> None:
@@ -26,7 +29,7 @@ async def tell_again(store: Store, recall: Recall, run: str) -> None:
     Raises:
         RedisError: not all of it was done.
     """
-    kept = list(recall.all().items())
+    kept = list(recall.all(asyncio.get_running_loop().time()).items())
     turns = asyncio.Semaphore(TOLD_AT_ONCE)
 
     async def again(did: tuple[Did, ...]) -> None:
@@ -40,8 +43,13 @@ async def tell_again(store: Store, recall: Recall, run: str) -> None:
         known = await store.told(run, act("known"), *asked)
         lacking = (_lacking(did, what) for (_, did), what in zip(some, known, strict=True))
         for failed in await asyncio.gather(*map(again, lacking), return_exceptions=True):
-            if failed is not None:
+            if failed is None:
+                continue
+            if not is_broken(failed):
                 raise failed
+            _log.error(
+                "what the store holds of a call is damaged, and it is not told of it again: %s", failed
+            )
 
 
 def _token_of(did: tuple[Did, ...]) -> str:

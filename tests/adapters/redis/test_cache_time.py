@@ -88,7 +88,6 @@ async def test_whoever_was_replaced_and_wakes_up_takes_the_place_of_nothing(make
     late = await old.draft()
     assert late is not None
     await late.write(b"old")
-    await asyncio.sleep(1.5)  # as long as nobody hears of a leader before he is replaced, at least
     life = Life(kept_at=SystemClock().now(), ttl_s=LIFE_S)
     assert await kept(new, b"new", entry(1, 3, life=life))
     assert not await late.commit(entry(1, 3, life=life))
@@ -130,6 +129,61 @@ async def test_what_was_promised_stays_whatever_the_server_throws_away(
         for one in (promised, cache):
             await one.aclose()
         assert [name for name in server.said("KEYS", "promised:*") if not name.endswith("}:total")] != []
+
+
+async def test_whatever_was_asked_for_later_stands_though_it_ends_first_or_last(make: Make) -> None:
+    one = make()
+    assert await one.find(key_of(1)) == ()
+    life = Life(kept_at=SystemClock().now(), ttl_s=LIFE_S)
+    first, second, third = [await one.draft() for _ in range(3)]
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    for draft, body, is_kept in ((second, b"2nd", True), (first, b"1st", False), (third, b"3rd", True)):
+        await draft.write(body)
+        assert await draft.commit(entry(1, 3, life=life)) == is_kept
+        await draft.drop()
+    [found] = await one.find(key_of(1))
+    assert await given(one, found) == b"3rd"
+
+
+async def test_a_server_whose_clock_is_behind_its_predecessors_keeps_what_is_new(
+    make: Make, server: Server
+) -> None:
+    store = make()
+    assert await store.find(key_of(1)) == ()
+    life = Life(kept_at=SystemClock().now(), ttl_s=LIFE_S)
+    assert await kept(store, b"old", entry(1, 3, life=life))
+    about = "imagegate:cache:{index}:about"
+    [(name, row)] = server.said("HGETALL", about).items()
+    number, digest, size, until, began, names = row.split(" ", 5)
+    ahead = " ".join([number, digest, size, until, str(int(began) + 3_600_000_000), names])
+    server.said("HSET", about, name, ahead)
+    assert await kept(store, b"new", entry(1, 3, life=life))
+    [found] = await store.find(key_of(1))
+    assert await given(store, found) == b"new"
+
+
+async def test_what_stays_is_bounded_by_all_who_keep_it(server: Server) -> None:
+    """Each of them sees what it keeps itself; the server sees all of it."""
+    stores = [
+        RedisCache(server.address, SystemClock(), max_bytes=4 * MIB, stays=True, patience=20.0)
+        for _ in range(4)
+    ]
+    life = Life(kept_at=SystemClock().now(), ttl_s=LIFE_S)
+    done = await asyncio.gather(
+        *(
+            kept(stores[number % 4], body_of(number, MIB), entry(number, MIB, life=life))
+            for number in range(12)
+        )
+    )
+    stats = await stores[0].stats()
+    assert (sum(done), stats.entries) == (3, 3)
+    assert stats.bytes <= 4 * MIB
+    for number, is_kept in enumerate(done):
+        assert bool(await stores[0].find(key_of(number))) == is_kept
+    for store in stores:
+        await store.aclose()
 
 
 async def test_what_was_promised_ends_with_its_time_and_leaves_nothing(make: Make, server: Server) -> None:

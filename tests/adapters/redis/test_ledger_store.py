@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -356,3 +357,52 @@ async def test_a_ledger_that_is_being_filled_is_written_to_by_nobody_else(
     for act in (ledger.settle(record(1, id="igr_1")), ledger.beat(), ledger.admit(claim("igr_2"))):
         with pytest.raises(StoreFailed, match="is being filled"):
             await act
+
+
+async def test_whatever_comes_late_takes_nothing_for_a_call_that_has_ended(server: Server) -> None:
+    """The server was slow, the client has left, and the door's second attempt lands behind the record."""
+    async with ledger_at(server.address) as ledger:
+        keys = RedisIdempotencyKeys(ledger)
+        await ledger.beat()
+        # Connections are there, and the server's clock is known.
+        await asyncio.gather(*(ledger.admit(claim(f"igr_w{number}")) for number in range(30)))
+        await asyncio.gather(*(ledger.leave(f"igr_w{number}") for number in range(30)))
+        for number in range(4):
+            call = f"igr_{number}"
+            once = Once(name_of(("default", "team"), "POST", "images.edits", call.encode()), "fox")
+            over = replace(record(1, id=call, at=now()), outcome=Outcome.CLIENT_GONE)
+            server.pause()
+            entering = [
+                spawn("admit", ledger.admit(claim(call, ["100 concurrent"]))),
+                spawn("begin", keys.begin(once, call)),
+            ]
+            await asyncio.sleep(0.05)
+            for one in entering:
+                one.cancel()
+            ending = [
+                spawn("settle", ledger.settle(over, images=0)),
+                spawn("conclude", keys.conclude(once, call, None)),
+            ]
+            await asyncio.sleep(0.35 + 0.08 * number)
+            server.resume()
+            await asyncio.gather(*entering, *ending, return_exceptions=True)
+            await ledger.settle(over, images=0)
+            await asyncio.sleep(0.5)
+            assert server.said("HLEN", ledger._store.key("inside")) == 0
+            assert server.said("HGET", ledger._store.key("once"), once.name) is None
+        assert await ledger.verify() == ()
+
+
+async def test_a_right_that_is_taken_away_is_no_damage_of_one_call(
+    server: Server, ledger: RedisLedger
+) -> None:
+    await ledger.reserve(opened("igr_1"), claim("igr_1"))
+    server.said("ACL", "SETUSER", "default", "-hset")
+    with pytest.raises(StoreFailed) as failed:
+        await ledger.reserve(opened("igr_2"), claim("igr_2"))
+    server.said("ACL", "SETUSER", "default", "+hset")
+    assert not failed.value.damaged
+    server.said("SET", ledger._store.key("record"), "another kind")
+    with pytest.raises(StoreFailed) as failed:
+        await ledger.settle(record(1, id="igr_1"))
+    assert not failed.value.damaged

@@ -353,3 +353,95 @@ async def test_a_server_that_may_throw_the_ledger_away_does_not_take_another_one
                 assert not failed.value.unknown
             server.server.said("CONFIG", "SET", "maxmemory-policy", "noeviction")
             assert (await ledger.settle(record(1, id="igr_1", at=now()), 1)).verdict is Verdict.WRITTEN
+
+
+async def test_what_was_set_last_stands_whoever_tells_it_again(tmp_path: Path) -> None:
+    """Each gateway knows what it has set itself, and not what another one has set since."""
+    with older(tmp_path) as server:
+        async with AsyncExitStack() as stack:
+            one, other = [
+                await stack.enter_async_context(ledger_at(server.server.address, attempt_s=5, patience_s=10))
+                for _ in range(2)
+            ]
+            await one.beat()
+            await other.beat()
+            await one.set_limits("org", [parse_limit("100 images total")])
+            await other.set_limits("org", [parse_limit("1 images total")])
+            await one.set_limits("team:design", [parse_limit("7 images total")])
+            await other.set_limits("team:design", None)
+            server.keep()
+            await other.set_limits("key:a", [parse_limit("9 images total")])
+            before = server.state()["limits"]
+            assert sorted(before) == ["key:a", "org"]
+            server.set_back()
+            for ledger in (other, one, other):
+                with suppress(StoreFailed):
+                    await ledger.beat()
+            assert server.state()["limits"] == before
+
+
+async def test_a_place_that_was_given_back_is_not_taken_by_an_older_file(tmp_path: Path) -> None:
+    with older(tmp_path) as server:
+        async with ledger_at(server.server.address, attempt_s=5, patience_s=10) as ledger:
+            await ledger.beat()
+            await ledger.admit(claim("igr_1", ["1 concurrent"], FIRST_DOOR))
+            server.keep()
+            await ledger.leave("igr_1")
+            server.set_back()
+            await ledger.beat()
+            assert isinstance(await ledger.admit(claim("igr_2", ["1 concurrent"], FIRST_DOOR)), Standing)
+
+
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+async def test_a_record_that_cannot_be_read_stops_nobody_after_a_restart(tmp_path: Path, kind: Kind) -> None:
+    with older(tmp_path, kind) as server:
+        async with ledger_at(server.server.address, attempt_s=5, patience_s=10) as ledger:
+            await ledger.beat()
+            for number in range(3):
+                await ledger.reserve(opened(f"igr_{number}"), claim(f"igr_{number}"))
+            await ledger.settle(record(0, id="igr_0", at=now()), 1)
+            server.server.said("HSET", key(TAG, "record"), "igr_0", "no record at all")
+            server.keep()
+            server.server.said("HSET", key(TAG, "hold"), "igr_1", "no hold at all")
+            await ledger.settle(record(2, id="igr_2", at=now()), 1)
+            server.set_back()
+            await ledger.beat()
+            assert isinstance(await ledger.reserve(opened("igr_3"), claim("igr_3")), Standing)
+            assert await ledger.record("igr_2") is not None
+
+
+async def test_a_master_that_was_another_ones_replica_meanwhile_is_another_server(tmp_path: Path) -> None:
+    """It was never restarted; but what it has was copied from a server that lacked something."""
+    with redis_server(tmp_path) as master, redis_server(tmp_path) as replica:
+        async with AsyncExitStack() as stack:
+            one, other = [
+                await stack.enter_async_context(ledger_at(master.address, attempt_s=5, patience_s=10))
+                for _ in range(2)
+            ]
+            await one.beat()
+            await other.beat()
+            replica.said("REPLICAOF", "127.0.0.1", master.port)
+            until_followed(master, replica)
+            await beat(one, other)
+            until_followed(master, replica)
+            replica.said("REPLICAOF", "NO", "ONE")
+            for number in range(FITS):
+                passed = await one.reserve(opened(f"igr_{number}"), claim(f"igr_{number}", LIMITS))
+                assert isinstance(passed, Standing)
+            master.said("REPLICAOF", "127.0.0.1", replica.port)
+            until_followed(replica, master)
+            master.said("REPLICAOF", "NO", "ONE")
+            with pytest.raises(StoreFailed, match="have not said yet"):
+                await other.reserve(opened("igr_more"), claim("igr_more", LIMITS))
+            await beat(one, other)
+            assert isinstance(await other.reserve(opened("igr_more"), claim("igr_more", LIMITS)), Exceeded)
+            assert (await used(other))[Unit.IMAGES] == (0, FITS)
+
+
+async def beat(*ledgers: RedisLedger) -> None:
+    """Until all of them have told what they hold."""
+    for ledger in (*ledgers, *ledgers):
+        with suppress(StoreFailed):
+            await ledger.beat()
+    for ledger in ledgers:
+        await ledger.beat()

@@ -1,6 +1,6 @@
 -- Mark a ledger that holds nothing as one that is being filled (adapters/redis/moving.py), so that no gateway starts on it.
 --
--- keys: record former order paying open noted called later inside place hold guess tally grain age limits once once_at worker beat pardoned rejoined mark
+-- keys: record former order paying open noted called later inside place hold guess tally grain age limits limited once once_at worker beat pardoned rejoined mark
 -- args: token of this act, the version of what is kept, '1': one that was left half filled is emptied, how long a worker may
 --       be silent
 -- Gives 'begun'; or, and nothing is written: 'incomplete', it is being filled; 'served', a worker lives; 'full'.

@@ -1,6 +1,7 @@
 -- The index of the cache: what there is, how large it is, when it was of use last. All of its keys are in one slot.
 --
---   about   hash  name -> "number digest bytes until names": number and digest of the entry, bytes of its record
+--   about   hash  name -> "number digest bytes until began names": number and digest of the entry, bytes of its record, when
+--                 it was asked for by this server's clock, microseconds; 0: not known
 --   bodies  hash  digest -> "body size entries": how many entries have it. Where a body lies in a folder, the folder's
 --                 mark (hexadecimal too) follows its digest: equal bodies on two machines are two
 --   used    zset  name -> when it was of use last, epoch microseconds
@@ -93,10 +94,10 @@ local function see_that_it_is_whole(now)
 end
 
 -- keep name digest size bytes body used until life_ms max_bytes lost number names began: an entry, in the place of an older
---   one; but not of one that was kept after this one was begun (began: server's microseconds): whoever led has been replaced.
+--   one; but not of one that was asked for later (began: server's microseconds; empty: not known): whoever led has been replaced.
 --   body: of the caller. lost: a body that was found to be gone: it is not taken for this digest's any more.
 --   number: of an entry that there was before this index, else ''.
---   life_ms: 0: until it is forgotten.
+--   life_ms: 0: until it is forgotten; then it is not kept if there were more than max_bytes, as nothing is forgotten for it.
 -- Returns its number, the body it has, 1 if there is something to clear away now, and the time. No number: it is not kept.
 local function keep()
   local name, digest, size, bytes, body = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
@@ -111,11 +112,15 @@ local function keep()
   elseif row_of(name) then
     return {number, body, 0, whole(now)}
   end
-  local there = row_of(name)
-  if there and began ~= '' and tonumber(there) > tonumber(began) then
+  local there = tonumber(string.match(redis.call('HGET', ABOUT, name) or '', '^%d+ %x+ %d+ %S+ (%d+) ') or '0')
+  -- A beginning that lies ahead was told by another server's clock, of whose place this one is now.
+  if began ~= '' and there > tonumber(began) and there <= now then
     return {'', body, 0, whole(now)}
   end
   if life_ms == 0 then
+    if tonumber(redis.call('HGET', TOTAL, 'bytes') or '0') + size + bytes > max_bytes then
+      return {'', body, 0, whole(now)}
+    end
     redis.call('HSET', TOTAL, 'stays', '1')
   end
   forget(name)
@@ -132,7 +137,7 @@ local function keep()
     body = known
   end
   redis.call('SREM', UNUSED, body)
-  redis.call('HSET', ABOUT, name, table.concat({number, digest, whole(bytes), useful_until, names}, ' '))
+  redis.call('HSET', ABOUT, name, table.concat({number, digest, whole(bytes), useful_until, began == '' and '0' or began, names}, ' '))
   redis.call('ZADD', USED, used, name)
   redis.call('ZADD', UNTIL, useful_until, name)
   add('entries', 1)

@@ -13,7 +13,8 @@ local now = time_us(ARGV[1])
 if is_late(ARGV[2]) then return {'late', text(time_us(''))} end
 local id, worker, about, hold, force = ARGV[3], ARGV[4], ARGV[5], ARGV[7] == '1', ARGV[8] == '1'
 if not force and not is_whole(now) then return redis.error_reply(RECALLING) end
-if hold and redis.call('HEXISTS', key.record, id) == 1 then return {'recorded', text(now)} end
+-- It has ended: an attempt that comes late must take nothing that nobody gives back.
+if redis.call('HEXISTS', key.record, id) == 1 then return {'recorded', text(now)} end
 
 local function note()
   if ARGV[9] == '' or redis.call('HSETNX', key.open, id, ARGV[9]) == 0 then return end

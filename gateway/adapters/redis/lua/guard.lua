@@ -6,8 +6,9 @@
 -- is that the gateway has found then: one that was begun in its place by another gateway is another one.
 --
 -- A replica that takes its master's place, and a server that was restarted, may lack what was done last. Every start of a
--- server has a name of its own, and the first argument, which is taken away here, is the name of the one that has been told
--- all that this process has done (recall.py).
+-- server has a name of its own, and so has what it copies to replicas from when it became a master (`run_id`,
+-- `master_replid`). The first argument, which is taken away here, names the server that has been told all that this process
+-- has done (recall.py).
 
 local RUN = table.remove(ARGV, 1)
 local RECALL_US = 10000000
@@ -18,7 +19,8 @@ if version ~= '1' or redis.call('EXISTS', KEYS[#KEYS]) == 0 then
   return redis.error_reply('GONE the ledger is not there any more, or is another one')
 end
 if moving and not MOVES then return redis.error_reply('GONE the ledger is being filled by a migration') end
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or '-'
+local info = redis.call('INFO', 'server', 'replication')
+local run = (string.match(info, 'run_id:(%w+)') or '') .. '.' .. (string.match(info, 'master_replid:(%w+)') or '')
 if run ~= RUN then return redis.error_reply('ANOTHER ' .. run .. ' is the server now') end
 
 -- Whether all who have served here before have told this server what they did, or had ten seconds to: before that there may

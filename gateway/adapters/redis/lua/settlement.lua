@@ -77,6 +77,7 @@ local function settle(id, head, digest, rest, charge)
   local kept = redis.call('HGET', key.record, id)
   local before = kept and head_of(kept)
   if before and before[R_TOKEN] == head[R_TOKEN] then
+    close(given, has(head[R_SIGNS], 'X'))
     local former = redis.call('HGET', key.former, id)
     return {former and 'corrected' or 'written', id, before[AT], before[R_RESPONSE], former or ''}
   end
