@@ -321,6 +321,11 @@ class RedisLedger(Reads):
 
         return await self._store.ask(attempt, optional=True, over=ended)
 
+    async def aclose(self) -> None:
+        """Take leave, and close the connections."""
+        await self._care.farewell()
+        await super().aclose()
+
     async def ping(self) -> None:
         """Returns if the ledger can be written to."""
         await self._store.ask(lambda: self._store.run(act("ping")), optional=True)

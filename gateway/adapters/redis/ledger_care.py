@@ -6,6 +6,7 @@ nothing about a worker that has been heard of since.
 """
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -44,6 +45,7 @@ class Care:
         self._worker = worker
         self._about = about
         self._time = time
+        self._has_beaten = False
 
     async def beat(self, *, pardon: bool = False) -> None:
         """
@@ -52,6 +54,7 @@ class Care:
         Raises:
             StoreFailed: likewise if the server is another one than before, and others have not told it yet what they hold.
         """
+        self._has_beaten = True
         others: list[str] = []
         if pardon:
             others = [one.id for one in await self._registered() if not is_gone(one, self._worker.host)]
@@ -66,6 +69,12 @@ class Care:
     async def _registered(self) -> Collection[Worker]:
         _, about, beats, _ = await self._store.read(act("roll"), self._time())
         return roll.registered(about, beats).values()
+
+    async def farewell(self) -> None:
+        """This worker ends. If the server does not hear that, it is found dead one day."""
+        if self._has_beaten:
+            with suppress(StoreFailed):
+                await self._store.write(act("farewell"), self._worker.id)
 
     async def adopt(self, held: Collection[str] = ()) -> tuple[OpenCall, ...]:
         """Take over the background calls of dead workers."""

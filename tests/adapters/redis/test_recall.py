@@ -445,3 +445,21 @@ async def beat(*ledgers: RedisLedger) -> None:
             await ledger.beat()
     for ledger in ledgers:
         await ledger.beat()
+
+
+async def test_nobody_waits_for_a_worker_that_took_its_leave(tmp_path: Path) -> None:
+    """One that left a call behind is found dead, and is waited for until then."""
+    with older(tmp_path) as server:
+        async with ledger_at(server.server.address) as gone, ledger_at(server.server.address) as left:
+            await gone.beat()
+            await left.beat()
+            await left.reserve(opened("igr_1"), claim("igr_1", LIMITS))
+        assert set(server.server.said("HKEYS", key(TAG, "worker"))) == {left.worker}
+        async with ledger_at(server.server.address, attempt_s=5, patience_s=10) as last:
+            await last.settle(record(1, id="igr_1", at=now()), 1)
+            await last.beat()
+            server.server.said("HDEL", key(TAG, "worker"), left.worker)
+        assert server.server.said("HLEN", key(TAG, "worker")) == 0
+        server.server.restart()
+        async with ledger_at(server.server.address, attempt_s=5, patience_s=10) as new:
+            assert isinstance(await new.reserve(opened("igr_2"), claim("igr_2", LIMITS)), Standing)
