@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 
 from tests.support.process import Running
+from tests.support.waiting import until
 
 PATIENCE_S = 60.0
 
@@ -73,6 +74,8 @@ async def callers_of(gateway: Running, each: int) -> AsyncIterator[list[httpx2.A
             others = [one for one in workers if one != worker]
             tell(others, signal.SIGSTOP)
             try:
+                # One that is still about to stop might take a connection, and answer nobody.
+                await until(lambda others=others: all(map(stands_still, others)), every_s=0.001)
                 mine = [
                     await stack.enter_async_context(
                         httpx2.AsyncClient(timeout=PATIENCE_S, limits=limits, trust_env=False)
@@ -84,6 +87,14 @@ async def callers_of(gateway: Running, each: int) -> AsyncIterator[list[httpx2.A
                 tell(others, signal.SIGCONT)
             found += mine
         yield found
+
+
+def stands_still(pid: int) -> bool:
+    """Whether a process was stopped, or has gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"T", "Z", "X"}
+    except FileNotFoundError:
+        return True
 
 
 def kill_all(gateway: Running) -> None:
