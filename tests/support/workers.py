@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -75,7 +76,7 @@ async def callers_of(gateway: Running, each: int) -> AsyncIterator[list[httpx2.A
             tell(others, signal.SIGSTOP)
             try:
                 # One that is still about to stop might take a connection, and answer nobody.
-                await until(lambda others=others: all(map(stands_still, others)), every_s=0.001)
+                await until(partial(all_stand_still, others), every_s=0.001)
                 mine = [
                     await stack.enter_async_context(
                         httpx2.AsyncClient(timeout=PATIENCE_S, limits=limits, trust_env=False)
@@ -87,6 +88,10 @@ async def callers_of(gateway: Running, each: int) -> AsyncIterator[list[httpx2.A
                 tell(others, signal.SIGCONT)
             found += mine
         yield found
+
+
+def all_stand_still(pids: Iterable[int]) -> bool:
+    return all(map(stands_still, pids))
 
 
 def stands_still(pid: int) -> bool:
