@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gateway import app
-from gateway.cli import configuration
+from gateway.cli import configuration, signals
 from gateway.cli.configuration import Configuration
 from gateway.settings import ConfigError, Fault, without_keys
 from gateway.settings.changes import CATALOGUE, changes, in_force
@@ -98,12 +98,11 @@ def on_signals(reader: Reader, tell: Callable[[Configuration], None]) -> None:
     """
     if sys.platform == "win32":
         return
-    signals = {signal.SIGHUP, signal.SIGUSR1}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    signals.hold()
 
     def wait() -> None:
         while True:
-            if signal.sigwait(signals) == signal.SIGUSR1:
+            if signal.sigwait(signals.TOLD) == signal.SIGUSR1:
                 _log.error(
                     "SIGUSR1 replaces workers one after another, and there is only one (server.workers = 1): "
                     "restart the gateway, or reload with SIGHUP"

@@ -297,11 +297,16 @@ class Keeper:
         for pile in await self.outbox.waiting():
             await self._land_pile(pile)
         while self._held:
-            await self._land(self._held[0])
+            await self._land_or_set_aside(self._held[0])
             del self._held[0]
         for call_id in tuple(self._leaving):
-            async with _within(LANDING_S):
-                await self.ledger.leave(call_id)
+            try:
+                async with _within(LANDING_S):
+                    await self.ledger.leave(call_id)
+            except StoreFailed as failed:
+                if not failed.damaged:
+                    raise
+                self.failed(failed)
             self._leaving.discard(call_id)
 
     async def _land_pile(self, pile: Pile) -> None:
@@ -310,12 +315,7 @@ class Keeper:
         count = 0
         try:
             for entry in pile.entries:
-                try:
-                    await self._land(entry)
-                except StoreFailed as failed:
-                    if not failed.damaged:
-                        raise
-                    await self._set_aside(entry, failed)
+                await self._land_or_set_aside(entry)
                 if isinstance(entry, Passed) and not pile.is_own and entry.call_id not in known:
                     await self._lose(entry)
                 count += 1
@@ -324,12 +324,17 @@ class Keeper:
             with suppress(StoreFailed):
                 await self.outbox.landed(pile.worker, count)
 
-    async def _set_aside(self, entry: Entry, failed: StoreFailed) -> None:
-        """It would stand in the way of all others, and may be mended one day: it waits behind them."""
-        await self.outbox.keep(entry)
-        if entry.call_id not in self._aside:
-            self._aside.add(entry.call_id)
-            _log.error("%s is kept in the outbox until that is mended: %s", entry.call_id, failed)
+    async def _land_or_set_aside(self, entry: Entry) -> None:
+        """One that the store cannot take would stand in the way, and may be mended one day: it waits behind all others."""
+        try:
+            await self._land(entry)
+        except StoreFailed as failed:
+            if not failed.damaged:
+                raise
+            await self.outbox.keep(entry)
+            if entry.call_id not in self._aside:
+                self._aside.add(entry.call_id)
+                _log.error("%s is kept in the outbox until that is mended: %s", entry.call_id, failed)
 
     async def _keep_held(self) -> None:
         """What the outbox could not take, perhaps it can now."""

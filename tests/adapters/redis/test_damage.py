@@ -53,3 +53,19 @@ async def test_a_call_whose_row_is_damaged_waits_behind_all_others_until_it_is_m
         assert outbox.entries == []
         assert await ledger.record("igr_0") is not None
         assert await ledger.verify() == ()
+
+
+async def test_a_place_that_is_damaged_keeps_no_store_away() -> None:
+    """It is given back later, as the store was away; then it cannot be read, and others wait for nothing."""
+    server, tag = shared_server("redis"), f"damage-{next(TAGS)}"
+    async with ledger_at(server.address, tag=tag, attempt_s=5, patience_s=10) as ledger:
+        keeper = Keeper(ledger, ListOutbox(), ListJournal(), SystemClock(), ZoneCalendar("UTC"))
+        for number in range(2):
+            await keeper.admit(claim(f"igr_{number}"))
+        keeper.failed(StoreFailed("away", unknown=False))
+        for number in range(2):
+            await keeper.leave(f"igr_{number}")
+        server.said("HSET", key(tag, "inside"), "igr_0", "no place at all")
+        await keeper.catch_up()
+        assert not keeper.is_away
+        assert server.said("HKEYS", key(tag, "inside")) == ["igr_0"]
